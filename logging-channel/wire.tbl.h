@@ -167,6 +167,6 @@
 
 enum lc_kind { LC_KIND_LOG = 1, LC_KIND_CLONE = 2, LC_KIND_CONTROL = 3 };
 enum lc_vl_state { LC_VL_NONE = 0, LC_VL_RECORD = 1, LC_VL_REPLAY = 2 };
-enum lc_end { LC_END_UNPROTECT = 1, LC_END_POWER_OFF = 2, LC_END_CLONE = 3 };
+enum lc_end_reason { LC_END_UNPROTECT = 1, LC_END_POWER_OFF = 2, LC_END_CLONE = 3 };
 
 #endif
