@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * clock.h - the host's clocks, in nanoseconds
+ *
+ * Monotonic: timers, the log. Boottime: the lease, as QEMU compares it with
+ * lease_until (it goes on while the host is suspended). Wall: for people.
+ */
+#ifndef FT_HOST_CLOCK_H
+#define FT_HOST_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+typedef uint64_t ft_ns;
+
+#define FT_NS_PER_S 1000000000ull
+#define FT_NS_PER_MS 1000000ull
+
+static inline ft_ns ft_clock(clockid_t id)
+{
+    struct timespec ts;
+
+    clock_gettime(id, &ts);
+    return (ft_ns)ts.tv_sec * FT_NS_PER_S + (ft_ns)ts.tv_nsec;
+}
+
+static inline ft_ns ft_monotonic(void)
+{
+    return ft_clock(CLOCK_MONOTONIC);
+}
+
+static inline ft_ns ft_boottime(void)
+{
+    return ft_clock(CLOCK_BOOTTIME);
+}
+
+static inline ft_ns ft_wall(void)
+{
+    return ft_clock(CLOCK_REALTIME);
+}
+
+#endif

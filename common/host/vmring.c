@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vmring.c - one session's shared memory: ring, gate and their eventfds */
+#include "common/host/vmring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void forget(struct ft_vmring *v)
+{
+    memset(v, 0, sizeof(*v));
+    for (int i = 0; i < FT_VMRING_FDS; i++) {
+        v->fd[i] = -1;
+    }
+}
+
+static int map(struct ft_vmring *v, uint64_t bytes, struct ft_err *err)
+{
+    v->map_bytes = bytes;
+    v->map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  v->fd[FT_VMRING_MEMFD], 0);
+    if (v->map == MAP_FAILED) {
+        v->map = NULL;
+        return ft_err_sys(err, errno, "log ring: mmap of %llu bytes",
+                            (unsigned long long)bytes);
+    }
+    return 0;
+}
+
+int ft_vmring_create(struct ft_vmring *v, uint64_t size, enum ft_gate gate,
+                     struct ft_err *err)
+{
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    int fd;
+
+    forget(v);
+    fd = memfd_create("lockstep-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    v->fd[FT_VMRING_MEMFD] = fd;
+    if (fd < 0 || ftruncate(fd, (off_t)(FT_RING_DATA + size)) < 0 ||
+        fcntl(fd, F_ADD_SEALS, seals) < 0) {
+        ft_err_sys(err, errno, "log ring: memfd of %llu bytes",
+                     (unsigned long long)size);
+        goto out;
+    }
+    for (int i = FT_VMRING_DATA; i < FT_VMRING_FDS; i++) {
+        v->fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (v->fd[i] < 0) {
+            ft_err_sys(err, errno, "log ring: eventfd");
+            goto out;
+        }
+    }
+    if (map(v, FT_RING_DATA + size, err) < 0) {
+        goto out;
+    }
+    ft_ring_init(&v->ring, v->map, size);
+    ft_vmring_set_gate(v, gate);
+    return 0;
+out:
+    ft_vmring_destroy(v);
+    return -1;
+}
+
+int ft_vmring_attach(struct ft_vmring *v, const int fd[FT_VMRING_FDS],
+                     struct ft_err *err)
+{
+    const char *wrong;
+    struct stat st;
+
+    forget(v);
+    memcpy(v->fd, fd, sizeof(v->fd));
+    if (fstat(fd[FT_VMRING_MEMFD], &st) < 0) {
+        ft_err_sys(err, errno, "log ring: fstat");
+        goto out;
+    }
+    if (st.st_size < (off_t)FT_RING_DATA) {
+        ft_err_set(err, EPROTO, "log ring: %lld bytes are too few",
+                   (long long)st.st_size);
+        goto out;
+    }
+    if (map(v, (uint64_t)st.st_size, err) < 0) {
+        goto out;
+    }
+    wrong = ft_ring_attach(&v->ring, v->map, v->map_bytes);
+    if (wrong != NULL) {
+        ft_err_set(err, EPROTO, "log ring: %s", wrong);
+        goto out;
+    }
+    return 0;
+out:
+    ft_vmring_destroy(v);
+    return -1;
+}
+
+void ft_vmring_destroy(struct ft_vmring *v)
+{
+    if (v->map != NULL) {
+        munmap(v->map, v->map_bytes);
+    }
+    for (int i = 0; i < FT_VMRING_FDS; i++) {
+        /* A zeroed struct has never owned descriptor 0. */
+        if (v->fd[i] > 0) {
+            close(v->fd[i]);
+        }
+    }
+    forget(v);
+}
+
+void ft_vmring_set_gate(struct ft_vmring *v, enum ft_gate gate)
+{
+    __atomic_store_n(&v->ring.page->gate, (uint64_t)gate, __ATOMIC_RELEASE);
+}
+
+void ft_vmring_set_acked(struct ft_vmring *v, uint64_t position,
+                         uint64_t lease_until)
+{
+    struct ft_ring_page *p = v->ring.page;
+
+    __atomic_store_n(&p->lease_until, lease_until, __ATOMIC_RELEASE);
+    __atomic_store_n(&p->acked, position, __ATOMIC_RELEASE);
+}
+
+uint64_t ft_vmring_executed(const struct ft_vmring *v)
+{
+    return __atomic_load_n(&v->ring.page->executed, __ATOMIC_ACQUIRE);
+}
+
+uint64_t ft_vmring_committed(const struct ft_vmring *v)
+{
+    return __atomic_load_n(&v->ring.page->committed, __ATOMIC_ACQUIRE);
+}
+
+void ft_vmring_bell(struct ft_vmring *v, int which)
+{
+    const uint64_t one = 1;
+    ssize_t n;
+
+    do {
+        n = write(v->fd[which], &one, sizeof(one));
+    } while (n < 0 && errno == EINTR);
+    /* EAGAIN: the counter is full, so the bell is ringing already. */
+    assert(n == (ssize_t)sizeof(one) || errno == EAGAIN);
+}
+
+void ft_vmring_hush(struct ft_vmring *v, int which)
+{
+    uint64_t count;
+    ssize_t n;
+
+    do {
+        n = read(v->fd[which], &count, sizeof(count));
+    } while (n < 0 && errno == EINTR);
+    assert(n == (ssize_t)sizeof(count) || errno == EAGAIN);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tls.h - this host's certificate, and the rules that a peer's must meet
+ *
+ * A folder with ca-cert.pem, host-cert.pem and host-key.pem. TLS 1.3 only,
+ * certificates on both sides, each signed by the CA and in force; the peer's
+ * name is matched against the subjectAltName DNS entries of its certificate,
+ * never against the common name, without wildcards.
+ */
+#ifndef LC_TLS_H
+#define LC_TLS_H
+
+#include "common/host/err.h"
+
+#define LC_TLS_CA "ca-cert.pem"
+#define LC_TLS_CERT "host-cert.pem"
+#define LC_TLS_KEY "host-key.pem"
+
+struct lc_tls;
+
+/* Load a folder. own_name: this host's name, which the certificate must
+ * carry; NULL: not checked. NULL: err names the file, the reason and what to
+ * do. */
+struct lc_tls *lc_tls_load(const char *dir, const char *own_name,
+                           struct ft_err *err);
+/* Connections that were made with it live on. */
+void lc_tls_free(struct lc_tls *tls);
+
+#endif
