@@ -2,26 +2,25 @@
 /*
  * clock.h - the host's clocks, in nanoseconds
  *
- * Monotonic: timers, the log. Boottime: the lease, as QEMU compares it with
- * lease_until (it goes on while the host is suspended). Wall: for people.
+ * Boottime: what the cores are given, and the lease, as QEMU compares it with
+ * lease_until (it goes on while the host is suspended). Monotonic: libev's
+ * timers, the log. Wall: for people.
  */
 #ifndef FT_HOST_CLOCK_H
 #define FT_HOST_CLOCK_H
 
-#include <stdint.h>
 #include <time.h>
 
-typedef uint64_t ft_ns;
+#include "common/types.h"
 
-#define FT_NS_PER_S 1000000000ull
-#define FT_NS_PER_MS 1000000ull
+#define FT_NS_PER_S INT64_C(1000000000)
 
 static inline ft_ns ft_clock(clockid_t id)
 {
     struct timespec ts;
 
     clock_gettime(id, &ts);
-    return (ft_ns)ts.tv_sec * FT_NS_PER_S + (ft_ns)ts.tv_nsec;
+    return (ft_ns)ts.tv_sec * FT_NS_PER_S + ts.tv_nsec;
 }
 
 static inline ft_ns ft_monotonic(void)

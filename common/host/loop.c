@@ -31,11 +31,11 @@ void ft_timer_after(struct ft_timer *t, ft_ns delay)
     ev_timer_start(t->loop, &t->w);
 }
 
-void ft_timer_at(struct ft_timer *t, ft_ns monotonic)
+void ft_timer_at(struct ft_timer *t, ft_ns boottime)
 {
-    ft_ns now = ft_monotonic();
+    ft_ns now = ft_boottime();
 
-    ft_timer_after(t, monotonic > now ? monotonic - now : 0);
+    ft_timer_after(t, boottime > now ? boottime - now : 0);
 }
 
 void ft_timer_every(struct ft_timer *t, ft_ns period)

@@ -29,9 +29,9 @@ void ft_timer_init(struct ft_timer *t, struct ev_loop *loop, ft_timer_fn *fn,
 /* Call fn once, `delay` from now (really now, not the loop's idea of it). A
  * running timer is moved. */
 void ft_timer_after(struct ft_timer *t, ft_ns delay);
-/* The same, at a time of CLOCK_MONOTONIC; at once when it is past. Not exact:
+/* The same, at a time of CLOCK_BOOTTIME; at once when it is past. Not exact:
  * on waking look at the clock again. */
-void ft_timer_at(struct ft_timer *t, ft_ns monotonic);
+void ft_timer_at(struct ft_timer *t, ft_ns boottime);
 /* Every `period`, the first after one period. */
 void ft_timer_every(struct ft_timer *t, ft_ns period);
 void ft_timer_stop(struct ft_timer *t);
