@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * events.tbl.h - the primary core's states, events, effects and reasons
+ *
+ * machine.h makes the enums from these tables, machine.c the names and the
+ * check of which events a driver may raise.
+ */
+#ifndef PRI_EVENTS_TBL_H
+#define PRI_EVENTS_TBL_H
+
+/* S(NAME, name, pair): pair is the state that an operator sees. */
+#define PRI_STATES(S)                                                      \
+    /* The guest runs by itself. The gate is free. PROTECT may begin. */   \
+    S(ALONE,         "alone",         "alone")                             \
+    /* The channel is being opened. QEMU knows nothing yet; gate free. */  \
+    S(CONNECTING,    "connecting",    "cloning")                           \
+    /* QEMU copies its state; from CLONED on it records. Gate free: the    \
+     * backup may not contend, so outputs need no one's leave. */          \
+    S(CLONING,       "cloning",       "cloning")                           \
+    /* The clone was given up before it was complete; QEMU has not yet     \
+     * said how that ended. Gate free. */                                  \
+    S(CANCELLING,    "cancelling",    "alone")                             \
+    /* Gate shut. Waits until all that was released is acknowledged. */    \
+    S(DRAINING,      "draining",      "cloning")                           \
+    /* Gate shut. free(next) is being written. The last state that can go  \
+     * back to ALONE without an arbitration. */                            \
+    S(FREEING,       "freeing",       "cloning")                           \
+    /* PROTECTED was sent, so the arbitration of this generation binds us; \
+     * gate under the rule. Not yet reported as protected: the backup has  \
+     * not shown that it received it. */                                   \
+    S(ANNOUNCING,    "announcing",    "cloning")                           \
+    /* Both sides know. Outputs leave under the Output Rule. */            \
+    S(PROTECTED,     "protected",     "protected")                         \
+    /* The pair ends with the backup's consent (unprotect, divergence):    \
+     * waits, bounded, for its RELINQUISH. Gate under the rule. */         \
+    S(ENDING,        "ending",        "protected")                         \
+    /* The guest powered off; waits until the backup has that entry. */    \
+    S(POWERING_OFF,  "powering-off",  "protected")                         \
+    /* Gate shut. Our QEMU does not work (it has no agent, or writes no    \
+     * log), so we contend only when a healthy backup would have won. */   \
+    S(SUSPECTING,    "suspecting",    "arbitrating")                       \
+    /* Gate shut. An orphan makes sure that free(g) is on record. */       \
+    S(RECLAIMING,    "reclaiming",    "arbitrating")                       \
+    /* Gate shut. The test-and-set for this generation is under way and is \
+     * never taken back. */                                                \
+    S(ARBITRATING,   "arbitrating",   "arbitrating")                       \
+    /* Granted (or never bound): QEMU was told to go on by itself. */      \
+    S(GOING_ALONE,   "going-alone",   "alone")                             \
+    /* Our QEMU is dead and reaped: the backup may go live at once. */     \
+    S(RELINQUISHING, "relinquishing", "fenced")                            \
+    /* The backup won. QEMU is being killed; it never resumes. */          \
+    S(FENCING,       "fencing",       "fenced")                            \
+    S(FENCED,        "fenced",        "fenced")                            \
+    /* The guest is no more: powered off, or its QEMU died. */             \
+    S(ENDED,         "ended",         "ended")
+
+#define PRI_B(state) (UINT32_C(1) << PRI_ST_##state)
+#define PRI_ANY UINT32_MAX
+
+/*
+ * E(NAME, name, states): the states in which the event may come. Events from
+ * the peer may come in any (what they say is ignored where it means nothing);
+ * one from our own driver in another state is a bug and traps.
+ */
+#define PRI_EVENTS(E)                                                      \
+    /* Commands. PROTECT{generation}: the new pair's, above p->highest     \
+     * (else it is refused: reason GENERATION). ORPHAN{generation}: first  \
+     * event of an agent that found its QEMU recording for generation. */  \
+    E(PROTECT,        "protect",        PRI_B(ALONE))                      \
+    E(UNPROTECT,      "unprotect",      PRI_ANY)                           \
+    E(ORPHAN,         "orphan",         PRI_B(ALONE))                      \
+    /* Answers to CONNECT: WELCOME came; or it failed or was refused. */   \
+    E(CONNECTED,      "connected",      PRI_B(CONNECTING))                 \
+    E(CONNECT_FAILED, "connect-failed", PRI_B(CONNECTING))                 \
+    /* From the peer, in the channel's order. HEARD: a valid heartbeat (a  \
+     * frame is heard too, without this event). ACK{position, stamp}.      \
+     * CLOSED: end of file, error or malformed bytes on the channel. */    \
+    E(HEARD,          "heard",          PRI_ANY)                           \
+    E(LOADED,         "loaded",         PRI_ANY)                           \
+    E(ACK,            "ack",            PRI_ANY)                           \
+    E(RELINQUISH,     "relinquish",     PRI_ANY)                           \
+    E(RELINQUISH_ACK, "relinquish-ack", PRI_ANY)                           \
+    E(DIVERGED,       "diverged",       PRI_ANY)                           \
+    E(END,            "end",            PRI_ANY)                           \
+    E(CLONE_FAILED,   "clone-failed",   PRI_ANY)                           \
+    E(CLOSED,         "closed",         PRI_ANY)                           \
+    /* From our QEMU. LOG{position}: it has committed batches up to        \
+     * position. CLONED: VL_CLONED. CLONE_STOPPED: VL_FAILED for VL_CLONE  \
+     * (failed, or cancelled). SHUT{position}: answer to SHUT_GATE: the    \
+     * ring's committed position, read after the gate word was stored.     \
+     * WENT_ALONE: VL_ALONE. POWERED_OFF{position}: VL_ENDED. QEMU_DIED:   \
+     * the process is gone for certain (its pidfd is readable), raised     \
+     * after everything that it said before. */                            \
+    E(LOG,            "log",            PRI_ANY)                           \
+    E(CLONED,         "cloned",         PRI_B(CLONING) | PRI_B(CANCELLING) \
+                                        | PRI_B(ENDED))                    \
+    E(CLONE_STOPPED,  "clone-stopped",  PRI_B(CLONING) | PRI_B(CANCELLING) \
+                                        | PRI_B(ENDED))                    \
+    E(SHUT,           "shut",           PRI_ANY)                           \
+    E(WENT_ALONE,     "went-alone",     PRI_B(GOING_ALONE) | PRI_B(ENDED)) \
+    E(POWERED_OFF,    "powered-off",    PRI_ANY)                           \
+    E(QEMU_DIED,      "qemu-died",      PRI_ANY)                           \
+    /* From the arbiter. FREED{ok}: answer to WRITE_FREE; not ok: another  \
+     * record stands there. ARBITRATED{ok}: answer to ARBITRATE; ok: won.  \
+     * An unknown result is no answer: the driver tries again for ever. */ \
+    E(FREED,          "freed",          PRI_ANY)                           \
+    E(ARBITRATED,     "arbitrated",     PRI_ANY)                           \
+    /* pri_deadline() has come. Too early or too often does no harm. */    \
+    E(TIMEOUT,        "timeout",        PRI_ANY)
+
+/*
+ * F(NAME, name): carried out in the order given; each says which event
+ * answers it. Fields of struct pri_effect that it uses stand in braces.
+ */
+#define PRI_EFFECTS(F)                                                     \
+    /* Open both connections to the peer and say HELLO for {generation}.   \
+     * Bounded by the driver. -> CONNECTED or CONNECT_FAILED */            \
+    F(CONNECT,             "connect")                                      \
+    /* VL_CLONE for {generation}; relay its stream. -> CLONED or           \
+     * CLONE_STOPPED */                                                    \
+    F(START_CLONE,         "start-clone")                                  \
+    /* VL_CANCEL. -> CLONE_STOPPED, or CLONED when it came too late */     \
+    F(CANCEL_CLONE,        "cancel-clone")                                 \
+    /* One datagram. No answer. */                                         \
+    F(SEND_HEARTBEAT,      "send-heartbeat")                               \
+    /* ENTRIES up to {position} with {stamp}. While the channel is full    \
+     * the driver keeps only the latest position and stamp. No answer. */  \
+    F(SEND_ENTRIES,        "send-entries")                                 \
+    /* Store SHUT in the gate word now, then -> SHUT. */                   \
+    F(SHUT_GATE,           "shut-gate")                                    \
+    /* Put free({generation}) on record. -> FREED. Replaces what the       \
+     * arbiter was asked before. */                                        \
+    F(WRITE_FREE,          "write-free")                                   \
+    /* Message PROTECTED{position}. No answer. */                          \
+    F(SEND_PROTECTED,      "send-protected")                               \
+    /* Store {position} as acked, {lease_until}, then RULE as the gate. */ \
+    F(OPEN_GATE,           "open-gate")                                    \
+    /* Store {position} as acked and {lease_until}; gate as it is. */      \
+    F(RELEASE,             "release")                                      \
+    /* Test-and-set free({generation}) -> owned by us. -> ARBITRATED.      \
+     * Replaces what the arbiter was asked before. */                      \
+    F(ARBITRATE,           "arbitrate")                                    \
+    /* Start nothing more at the arbiter; what was started may land. */    \
+    F(STOP_ARBITER,        "stop-arbiter")                                 \
+    /* VL_GO_ALONE: record no more, release all. -> WENT_ALONE */          \
+    F(GO_ALONE,            "go-alone")                                     \
+    /* VL_FENCE, and SIGKILL at once. -> QEMU_DIED */                      \
+    F(FENCE,               "fence")                                        \
+    /* Messages on the channel; {position}, {code} (enum lc_end). */       \
+    F(SEND_RELINQUISH,     "send-relinquish")                              \
+    F(SEND_RELINQUISH_ACK, "send-relinquish-ack")                          \
+    F(SEND_END,            "send-end")                                     \
+    F(SEND_CLONE_FAILED,   "send-clone-failed")                            \
+    /* Flush what was sent (without waiting), close both connections, stop \
+     * listening to the peer's heartbeats, read the ring no more. No event \
+     * of this channel may be raised afterwards, CLOSED neither. */        \
+    F(CLOSE,               "close")
+
+/* R(NAME, text): why the pair is not protected. */
+#define PRI_REASONS(R)                                                     \
+    R(NONE,        "")                                                     \
+    R(CONNECT,     "the backup's host could not be reached or refused")    \
+    R(CLONE,       "copying the guest's state failed")                     \
+    R(LOAD,        "the backup could not take the guest's state")          \
+    R(PEER_SILENT, "the backup was not heard in time")                     \
+    R(PEER_CLOSED, "the channel was closed")                               \
+    R(PEER_BAD,    "the backup acknowledged what was never sent")          \
+    R(PEER_GONE,   "the backup gave up its copy")                          \
+    R(DIVERGED,    "the backup diverged")                                  \
+    R(UNPROTECTED, "unprotected by command")                               \
+    R(ARBITER,     "the arbiter did not answer in time")                   \
+    R(GENERATION,  "the arbiter holds this generation or a higher one")    \
+    R(DRAIN,       "the backup did not acknowledge in time")               \
+    R(ORPHAN,      "the agent was restarted while the pair was protected") \
+    R(LOST,        "the backup has won the arbitration")                   \
+    R(QEMU_DIED,   "QEMU died")                                            \
+    R(POWER_OFF,   "the guest powered off")
+
+#endif

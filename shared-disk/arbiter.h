@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * arbiter.h - the test-and-set on shared storage: a pure core
+ *
+ * Theory of Operation
+ *
+ * One record per VM says which generation it is in and whether that one is
+ * free or owned (block.tbl.h has its bytes). One struct tas carries one
+ * operation at a time to its end:
+ *
+ *   TAS_OP_FREE  put free(g) on record. Answers DONE, or TAKEN when a record
+ *                of g or above stands there that is not our free(g).
+ *   TAS_OP_TAKE  free(g) -> owned(g, me). Answers WON or LOST.
+ *
+ * There is no other answer: an error, a time-out, an absent or an old record
+ * is *unknown*, and it is tried again for ever. Every attempt begins with a
+ * read, and the write that follows compares with exactly what was read.
+ *
+ * The driver carries out effects one after the other (it may have a thread
+ * that hangs in one: the next one then waits for it), and answers each with
+ * its number. Answers to numbers that are no longer awaited are ignored here,
+ * so it need not cancel anything. A back end that has several files tells the
+ * record with the highest generation, owned above free.
+ */
+#ifndef TAS_ARBITER_H
+#define TAS_ARBITER_H
+
+#include "common/types.h"
+
+/* S(NAME, name) */
+#define TAS_STATES(S)                                                      \
+    S(IDLE,    "idle")    /* no operation; nothing may be started */       \
+    S(READING, "reading") /* a read is awaited */                          \
+    S(TRYING,  "trying")  /* a compare-and-write is awaited: may land late */\
+    S(PAUSING, "pausing") /* unknown: reads again at `until` */            \
+    S(OVER,    "over")    /* RESULT was given */
+
+/* E(NAME, name). BEGIN comes from the owner, the others from the back end
+ * and the clock. */
+#define TAS_EVENTS(E)                                                      \
+    E(BEGIN,   "begin")   /* {op, generation}: drops what was under way */ \
+    E(STOP,    "stop")    /* drops it; a write may still land */           \
+    E(READ,    "read")    /* {number, status, seen}: answers DO_READ */    \
+    E(WROTE,   "wrote")   /* {number, status}: answers DO_WRITE */         \
+    E(TIMEOUT, "timeout") /* tas_deadline() has come */
+
+/* F(NAME, name) */
+#define TAS_EFFECTS(F)                                                     \
+    /* Read the VM's record. -> READ */                                    \
+    F(READ,    "read")                                                     \
+    /* Atomically: when the record still is {expect}, replace it by        \
+     * {desired, generation} for this pair. -> WROTE */                    \
+    F(WRITE,   "write")                                                    \
+    /* The operation's {result}. */                                        \
+    F(RESULT,  "result")
+
+enum tas_state {
+#define S(NAME, name) TAS_ST_##NAME,
+    TAS_STATES(S)
+#undef S
+    TAS_ST_COUNT
+};
+enum tas_event_kind {
+#define E(NAME, name) TAS_EV_##NAME,
+    TAS_EVENTS(E)
+#undef E
+    TAS_EV_COUNT
+};
+enum tas_effect_kind {
+#define F(NAME, name) TAS_DO_##NAME,
+    TAS_EFFECTS(F)
+#undef F
+    TAS_DO_COUNT
+};
+
+enum tas_op { TAS_OP_NONE, TAS_OP_FREE, TAS_OP_TAKE };
+enum tas_status {
+    TAS_OK,          /* done for certain */
+    TAS_MISCOMPARE,  /* WRITE: the record is another; nothing was written */
+    TAS_UNKNOWN,     /* error, time-out, cut connection: may have landed */
+};
+/* What the storage holds, positively read. ABSENT: the store answered that
+ * it has no record of this VM; a store that is not there is TAS_UNKNOWN. */
+enum tas_kind { TAS_ABSENT, TAS_FREE, TAS_OWNED };
+struct tas_record {
+    enum tas_kind kind;
+    bool mine;           /* OWNED: by this incarnation of this agent */
+    bool same_pair;      /* the record's pair id is ours */
+    uint64_t generation; /* 0 when absent */
+};
+enum tas_result {
+    TAS_RES_NONE, TAS_RES_DONE, TAS_RES_TAKEN, TAS_RES_WON, TAS_RES_LOST,
+};
+
+struct tas_event {
+    enum tas_event_kind kind;
+    ft_ns now;
+    enum tas_op op;           /* BEGIN */
+    uint64_t generation;      /* BEGIN */
+    uint32_t number;          /* READ, WROTE */
+    enum tas_status status;   /* READ, WROTE */
+    struct tas_record seen;   /* READ with TAS_OK */
+};
+
+struct tas_effect {
+    enum tas_effect_kind kind;
+    uint32_t number;          /* READ, WRITE */
+    struct tas_record expect; /* WRITE: what the last READ told */
+    enum tas_kind desired;    /* WRITE: FREE, or OWNED by me */
+    uint64_t generation;      /* WRITE */
+    enum tas_result result;   /* RESULT */
+};
+
+#define TAS_UPDATE_MAX 2
+struct tas_update {
+    unsigned count;
+    struct tas_effect effect[TAS_UPDATE_MAX];
+};
+
+struct tas_timing {
+    ft_ns io;    /* a back end that is silent for this long: unknown */
+    ft_ns retry; /* pause before the next attempt */
+};
+#define TAS_TIMING_DEFAULT                                                 \
+    ((struct tas_timing){ .io = 1000 * FT_NS_PER_MS,                       \
+                          .retry = 50 * FT_NS_PER_MS })
+
+struct tas {
+    struct tas_timing timing;
+    enum tas_state state;
+    enum tas_op op;
+    enum tas_result result; /* of the last operation */
+    uint64_t generation;
+    uint64_t highest;       /* generation ever seen: a lower one is stale */
+    uint32_t number;        /* of the last effect */
+    uint32_t attempts;      /* of this operation, for messages */
+    ft_ns until;
+};
+
+void tas_init(struct tas *t, const struct tas_timing *timing);
+void tas_step(struct tas *t, const struct tas_event *ev,
+              struct tas_update *up);
+/* When to send TIMEOUT; FT_NEVER: no need. */
+ft_ns tas_deadline(const struct tas *t);
+/* NULL, or the sentence that is false. */
+const char *tas_invariant(const struct tas *t);
+
+const char *tas_state_name(enum tas_state s);
+const char *tas_event_name(enum tas_event_kind k);
+const char *tas_effect_name(enum tas_effect_kind k);
+const char *tas_result_name(enum tas_result r);
+
+#endif
