@@ -78,7 +78,10 @@ sh('mount', '-t', 'proc', 'proc', '/proc');
 sh('mount', '-t', 'sysfs', 'sysfs', '/sys');
 if (-e '/dev/kvm') {
     put('/run/no-kvm', '');
+    # Read-only: libvirt asks access(2) whether KVM is there, and would
+    # probe the emulator again at every look-up.
     sh('mount', '--bind', '/run/no-kvm', '/dev/kvm');
+    sh('mount', '-o', 'remount,bind,ro', '/dev/kvm');
 }
 if (!-e '/dev/net/tun') {
     mkdir '/dev/net';
