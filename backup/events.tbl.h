@@ -75,9 +75,10 @@
     E(CLONE_FAILED,   "clone-failed",   BAK_ANY)                           \
     E(CLOSED,         "closed",         BAK_ANY)                           \
     /* From our QEMU. LOADED: VL_LOADED. LOAD_FAILED: VL_FAILED for        \
-     * VL_INCOMING. EXECUTED{position}: the replica has executed up to it  \
-     * (needed at once in SUSPECTING, else now and then). DISK{ok}:        \
-     * VL_DISK. WENT_LIVE: VL_LIVE. LIVE_FAILED: VL_FAILED for VL_GO_LIVE. \
+     * VL_INCOMING. EXECUTED{position}: the replica has executed up to it; \
+     * raised when it has caught up, else every 100 ms, and only after all \
+     * that the vmlink held when the page was read. DISK{ok}: VL_DISK.     \
+     * WENT_LIVE: VL_LIVE. LIVE_FAILED: VL_FAILED for VL_GO_LIVE.          \
      * DIVERGED: VL_DIVERGED. POWERED_OFF: VL_ENDED. QEMU_DIED: the        \
      * process is gone for certain (its pidfd is readable), raised after   \
      * everything that it said before. */                                  \

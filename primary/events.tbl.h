@@ -87,10 +87,12 @@
     /* From our QEMU. LOG{position}: it has committed batches up to        \
      * position. CLONED: VL_CLONED. CLONE_STOPPED: VL_FAILED for VL_CLONE  \
      * (failed, or cancelled). SHUT{position}: answer to SHUT_GATE: the    \
-     * ring's committed position, read after the gate word was stored.     \
-     * WENT_ALONE: VL_ALONE. POWERED_OFF{position}: VL_ENDED. QEMU_DIED:   \
-     * the process is gone for certain (its pidfd is readable), raised     \
-     * after everything that it said before. */                            \
+     * highest position to which an output that has left may be bound. As  \
+     * the open batch counts, that is the committed position, read after   \
+     * the gate word was stored, plus one. WENT_ALONE: VL_ALONE.           \
+     * POWERED_OFF{position}: VL_ENDED. QEMU_DIED: the process is gone for \
+     * certain (its pidfd is readable), raised after everything that it    \
+     * said before. */                                                     \
     E(LOG,            "log",            PRI_ANY)                           \
     E(CLONED,         "cloned",         PRI_B(CLONING) | PRI_B(CANCELLING) \
                                         | PRI_B(ENDED))                    \
@@ -100,9 +102,10 @@
     E(WENT_ALONE,     "went-alone",     PRI_B(GOING_ALONE) | PRI_B(ENDED)) \
     E(POWERED_OFF,    "powered-off",    PRI_ANY)                           \
     E(QEMU_DIED,      "qemu-died",      PRI_ANY)                           \
-    /* From the arbiter. FREED{ok}: answer to WRITE_FREE; not ok: another  \
-     * record stands there. ARBITRATED{ok}: answer to ARBITRATE; ok: won.  \
-     * An unknown result is no answer: the driver tries again for ever. */ \
+    /* From the arbiter. FREED{generation, ok}: answer to WRITE_FREE; not  \
+     * ok: another record stands there. ARBITRATED{generation, ok}: answer \
+     * to ARBITRATE; ok: won. An unknown result is no answer: the driver   \
+     * tries again for ever. */                                            \
     E(FREED,          "freed",          PRI_ANY)                           \
     E(ARBITRATED,     "arbitrated",     PRI_ANY)                           \
     /* pri_deadline() has come. Too early or too often does no harm. */    \

@@ -52,7 +52,7 @@ enum pri_gate { PRI_GATE_FREE, PRI_GATE_SHUT, PRI_GATE_RULE };
 struct pri_event {
     enum pri_event_kind kind;
     ft_ns now;
-    uint64_t generation; /* PROTECT, ORPHAN */
+    uint64_t generation; /* PROTECT, ORPHAN, FREED, ARBITRATED */
     uint64_t position;   /* ACK, LOG, SHUT, POWERED_OFF, LOADED */
     ft_ns stamp;         /* ACK: 0, or one that SEND_ENTRIES carried */
     bool ok;             /* FREED, ARBITRATED */
