@@ -40,7 +40,7 @@ const char *lc_heartbeat_check(const uint8_t *p, size_t n,
                                const lc_id *peer_nonce, uint64_t last,
                                uint64_t *number);
 
-struct lc_heartbeat;
+struct lc_beater;
 
 struct lc_heartbeat_stats {
     uint64_t sent, received, dropped;
@@ -50,22 +50,22 @@ struct lc_heartbeat_stats {
 
 /* Open the socket (IPv6 and IPv4, any free port); nothing is sent yet.
  * alive(h, number, arg): one was accepted. NULL: err. */
-struct lc_heartbeat *lc_heartbeat_open(struct ev_loop *loop,
-                                       void (*alive)(struct lc_heartbeat *h,
+struct lc_beater *lc_heartbeat_open(struct ev_loop *loop,
+                                       void (*alive)(struct lc_beater *h,
                                                      uint64_t number,
                                                      void *arg),
                                        void *arg, struct ft_err *err);
-uint16_t lc_heartbeat_port(const struct lc_heartbeat *h);
+uint16_t lc_heartbeat_port(const struct lc_beater *h);
 /* Send every LC_HEARTBEAT_PERIOD from now on, the first at once, to the
  * address of `to` (of the logging channel's peer) at `port`; accept the
  * peer's. Called again for the next pair or incarnation: numbers go on. */
-int lc_heartbeat_start(struct lc_heartbeat *h,
+int lc_heartbeat_start(struct lc_beater *h,
                        const struct lc_heartbeat_secret *secret,
                        const lc_id *own_nonce, const lc_id *peer_nonce,
                        const struct sockaddr *to, uint16_t port,
                        struct ft_err *err);
-void lc_heartbeat_stop(struct lc_heartbeat *h);   /* neither send nor accept */
-struct lc_heartbeat_stats lc_heartbeat_stats(const struct lc_heartbeat *h);
-void lc_heartbeat_close(struct lc_heartbeat *h);  /* NULL is allowed */
+void lc_heartbeat_stop(struct lc_beater *h);   /* neither send nor accept */
+struct lc_heartbeat_stats lc_heartbeat_stats(const struct lc_beater *h);
+void lc_heartbeat_close(struct lc_beater *h);  /* NULL is allowed */
 
 #endif

@@ -35,6 +35,10 @@ void ft_timer_at(struct ft_timer *t, ft_ns boottime)
 {
     ft_ns now = ft_boottime();
 
+    if (boottime == FT_NEVER) {
+        ft_timer_stop(t);
+        return;
+    }
     ft_timer_after(t, boottime > now ? boottime - now : 0);
 }
 

@@ -30,7 +30,7 @@ void ft_timer_init(struct ft_timer *t, struct ev_loop *loop, ft_timer_fn *fn,
  * running timer is moved. */
 void ft_timer_after(struct ft_timer *t, ft_ns delay);
 /* The same, at a time of CLOCK_BOOTTIME; at once when it is past. Not exact:
- * on waking look at the clock again. */
+ * on waking look at the clock again. FT_NEVER stops it. */
 void ft_timer_at(struct ft_timer *t, ft_ns boottime);
 /* Every `period`, the first after one period. */
 void ft_timer_every(struct ft_timer *t, ft_ns period);
