@@ -11,7 +11,8 @@
 # why nothing is left behind when the lab itself is killed.
 #
 # stdin: one command a line, fields separated by \x1f: NAME LOG ENV... -- ARGV...
-# stdout: "ready OUTER-PID", "started NAME PID", "ended NAME STATUS".
+# stdout: "ready OUTER-PID", "started NAME PID", "ended NAME STATUS",
+# "crashed PID SIGNAL" for any process of the host that it reaps.
 
 use strict;
 use warnings;
@@ -93,7 +94,11 @@ my %name_of;
 
 sub reap_all {
     while ((my $pid = waitpid -1, WNOHANG) > 0) {
-        my $status = $? & 127 ? 128 + ($? & 127) : $? >> 8;
+        my $signal = $? & 127;
+        my $status = $signal ? 128 + $signal : $? >> 8;
+        # ILL TRAP ABRT BUS FPE SEGV SYS: it did not mean to end.
+        print "crashed $pid $signal\n"
+            if grep { $_ == $signal } 4, 5, 6, 7, 8, 11, 31;
         my $who = delete $name_of{$pid} or next;
         print "ended $who $status\n";
     }

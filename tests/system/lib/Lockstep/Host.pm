@@ -124,11 +124,12 @@ sub _event {
         while ($self->{events} =~ s/^(.*)\n//) {
             my $line = $1;
             $self->{ended}{$1} = $2 if $line =~ /^ended (\S+) (\d+)$/;
+            push @{ $self->{crashed} }, $line if $line =~ /^crashed /;
             my @got = $line =~ $re;
             return @got if @got;
         }
         my $left = $limit - now();
-        if ($left <= 0 || !$sel->can_read($left)) {
+        if (!$sel->can_read($left > 0 ? $left : 0)) {
             die "host $self->{name}: no '$re' within $timeout s\n";
         }
         my $n = sysread $self->{init}{out}, $self->{events}, 4096,
@@ -142,7 +143,9 @@ sub _event {
 # Returns when all of it is gone.
 sub power_off {
     my ($self) = @_;
-    my $init = delete $self->{init} or return;
+    return if !$self->{init};
+    $self->crashes;
+    my $init = delete $self->{init};
     # The kernel sends SIGKILL to the whole PID namespace when its first
     # process dies, and lets that one be reaped only after all the others.
     kill 'KILL', $self->{pid} if $self->{pid};
@@ -250,6 +253,14 @@ sub start_lockstepd {
         $self->run(['lockstep', 'status'], timeout => 5)->{status} == 0;
     });
     return;
+}
+
+# What has crashed on this host since the lab began.
+sub crashes {
+    my ($self) = @_;
+    # Whatever the init has said by now.
+    eval { $self->_event(qr/^never$/, 0) } if $self->{init};
+    return @{ $self->{crashed} // [] };
 }
 
 # --- who is there ---

@@ -37,6 +37,8 @@ my %UUID = (
 
 our $TOP = Cwd::abs_path(dirname(__FILE__) . '/../../../..');
 our $BUILD = $ENV{LOCKSTEP_BUILD} // "$TOP/_build";
+# Where the project was built: the programs that only tests use are there.
+our $OBJ = $ENV{top_builddir} // "$BUILD/build";
 
 my %live;    # labs of this process, for the clean-up
 my $owner = $$;
@@ -55,9 +57,21 @@ sub new {
         logs => $logs, dir => $dir, shared => "$dir/shared", hosts => {},
     }, $class;
     $live{$self} = $self;
+    _forget_the_dead();
     make_path($logs, $self->{shared});
     chmod 0700, $dir;
     return $self;
+}
+
+# Folders of labs whose process was killed before it could clean up.
+sub _forget_the_dead {
+    for my $d (glob "$BUILD/lab/[0-9]*-[0-9]*") {
+        my ($pid) = $d =~ m,/(\d+)-\d+$,;
+        remove_tree($d) if $pid && !-e "/proc/$pid";
+    }
+    my @logs = sort grep { -d } glob "$BUILD/logs/*";
+    remove_tree(@logs[0 .. $#logs - 60]) if @logs > 60;
+    return;
 }
 
 sub prefix_default { return "$BUILD/root" }
@@ -109,7 +123,7 @@ sub _plug {
     $sw->cable("$port-y", $sw, $port);
     $sw->ip("link set $port master sw0");
     my $child = spawn(
-        [$sw->enter("$BUILD/tests/wire", @$wire, "$port-x", "$port-y")],
+        [$sw->enter("$OBJ/tests/system/wire", @$wire, "$port-x", "$port-y")],
         out => 'pipe', log => "$self->{logs}/wire-$port.log");
     my $line = readline $child->{out};
     die "wire: it does not start (see $self->{logs}/wire-$port.log)\n"
@@ -137,6 +151,16 @@ sub boot {
 sub host {
     my ($self, $name) = @_;
     return $self->{hosts}{$name} // die "lab: no host $name\n";
+}
+
+# The output of a command on whichever host is up; undef when none is.
+sub run_anywhere {
+    my ($self, $cmd) = @_;
+    for my $h (grep { $_->is_on } values %{ $self->{hosts} }) {
+        my $r = $h->run($cmd, timeout => 15);
+        return $r->{out} . $r->{err};
+    }
+    return undef;
 }
 
 # --- faults ---
@@ -168,7 +192,8 @@ sub revive_host {
 # Start a command in the client's namespace; see Lockstep::Run::spawn.
 sub client {
     my ($self, $cmd, %opt) = @_;
-    my $child = spawn([$self->{client}->enter(@$cmd)], %opt);
+    my $child = spawn(['setpriv', '--pdeathsig', 'KILL',
+        $self->{client}->enter(@$cmd)], %opt);
     push @{ $self->{children} }, $child;
     return $child;
 }
@@ -182,7 +207,8 @@ sub client_run {
 sub capture {
     my ($self, $name, $file, @filter) = @_;
     my $child = spawn(
-        [$self->{switch}->enter('tcpdump', '-i', $PORT{$name}, '-w', $file,
+        ['setpriv', '--pdeathsig', 'KILL', $self->{switch}->enter('tcpdump',
+            '-i', $PORT{$name}, '-w', $file,
             '-U', '-s', '128', '--time-stamp-precision=nano',
             '--immediate-mode', '-Z', 'root', @filter)],
         log => "$file.log");

@@ -1,0 +1,39 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A protected guest survives the death of its primary's host, of its QEMU
+# alone and of its agent alone, and each leads to the same result.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use Lockstep::Audit qw(audit);
+use Lockstep::Test qw(requires with_failover);
+
+requires('small');
+
+for my $fault (qw(host qemu agent)) {
+    with_failover("the primary's $fault dies", sub {
+        my ($f) = @_;
+        $f->start_lab;
+        $f->start_guest;
+        $f->protect;
+        $f->write_some;
+        $f->inject;
+        pass('the same connection goes on');
+        note($_) for $f->timeline;
+        cmp_ok($f->{blackout_ms}, '<', 10_000,
+            "clients waited $f->{blackout_ms} ms");
+        is($f->pair('hostb')->{role}, 'primary', 'hostb has the guest');
+        $f->reprotect;
+        pass('the pair is protected again, in generation 2');
+        $f->verify;
+        is($f->{lost}, 0,
+            "all of $f->{acked} acknowledged writes are there");
+        audit($f->{lab}, guest => $f->{guest});
+    }, fault => $fault);
+}
+
+done_testing();

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Lockstep::Failover: one protected guest from its plain definition to its
+# second generation: what quickstart shows and the system tests assert.
+
+package Lockstep::Failover;
+use strict;
+use warnings;
+use Lockstep::Client;
+use Lockstep::Guest;
+use Lockstep::Lab;
+use Lockstep::Run qw(now read_file until_ok write_file);
+
+use constant ACKS => 200;    # before and after the fault, at least
+
+# Options: guest (debian, small), fault (host, qemu, agent), say (code), lab
+# (options of Lockstep::Lab), xml (changes to the domain's definition).
+sub new {
+    my ($class, %opt) = @_;
+    my $self = bless { say => sub { }, fault => 'host', xml => [], %opt },
+        $class;
+    return $self;
+}
+
+sub say { my ($self, @text) = @_; return $self->{say}->(@text) }
+
+# The pair's status as host NAME tells it: {} when it knows none.
+sub pair {
+    my ($self, $name) = @_;
+    my $host = $self->{lab}->host($name);
+    my $all = $host->is_on ? $host->status : undef;
+    return _find($all, $self->{guest}{uuid}) // {};
+}
+
+sub _find {
+    my ($in, $uuid) = @_;
+    if (ref $in eq 'HASH') {
+        return $in if ($in->{uuid} // '') eq $uuid && exists $in->{state};
+        for (map { $in->{$_} } sort keys %$in) {
+            my $found = ref && _find($_, $uuid);
+            return $found if $found;
+        }
+    } elsif (ref $in eq 'ARRAY') {
+        for (@$in) {
+            my $found = ref && _find($_, $uuid);
+            return $found if $found;
+        }
+    }
+    return undef;
+}
+
+sub wait_pair {
+    my ($self, $name, $timeout, $state, $generation) = @_;
+    my $last = '';
+    my $p = eval {
+        until_ok("host $name reports $state, generation $generation",
+            $timeout, sub {
+                $self->{client}->pump(0) if $self->{client};
+                my $p = $self->pair($name);
+                my $is = join ' ', map { $_ // '?' }
+                    @$p{qw(state generation reason)};
+                if ($is ne $last) {
+                    $self->say("    $name: $is") if %$p;
+                    $last = $is;
+                }
+                return ($p->{state} // '') eq $state
+                    && $p->{generation} == $generation ? $p : undef;
+            }, 0.2);
+    };
+    die $@ =~ s/\n$//r . " (it says: $last)\n" if !$p;
+    return $p;
+}
+
+# --- the steps ---
+
+sub start_lab {
+    my ($self) = @_;
+    $self->{lab} = Lockstep::Lab->new(
+        name => "$self->{fault}-" . ($self->{guest_kind} // 'debian'),
+        prefix => Lockstep::Lab::prefix_default(), %{ $self->{lab_options} // {} });
+    my $spent = $self->{lab}->start;
+    $self->say(sprintf 'hosts hosta and hostb and a client are up (%.1f s)',
+        $spent);
+    return;
+}
+
+sub start_guest {
+    my ($self) = @_;
+    my ($lab, $a) = ($self->{lab}, $self->{lab}->host('hosta'));
+    my $g = $self->{guest} = Lockstep::Guest->new(
+        kind => $self->{guest_kind} // 'debian',
+        images => "$Lockstep::Lab::BUILD/guest", shared => $lab->{shared});
+    $g->install;
+    $g->define($a, @{ $self->{xml} });
+    $self->say("hosta: virsh define $g->{name}.xml (plain libvirt XML)");
+    my $out = $a->lockstep('prepare', $g->{name});
+    $self->say("hosta: lockstep prepare $g->{name}");
+    $self->say("    $_") for split /\n/, $out;
+    my $t = now();
+    $a->virsh('start', $g->{name});
+    $self->say("hosta: virsh start $g->{name}");
+    $g->wait_service($lab, 180);
+    $self->say(sprintf 'the guest serves clients %.1f s after its start',
+        now() - $t);
+    return;
+}
+
+sub protect {
+    my ($self) = @_;
+    my ($a, $g) = ($self->{lab}->host('hosta'), $self->{guest});
+    my $t = now();
+    $self->say("hosta: lockstep protect $g->{name} --backup hostb");
+    my $out = $a->lockstep('protect', $g->{name}, '--backup', 'hostb');
+    $self->say("    $_") for split /\n/, $out;
+    $self->wait_pair('hosta', 120, 'protected', 1);
+    $self->wait_pair('hostb', 30, 'protected', 1);
+    $self->say(sprintf 'protected, generation 1, after %.1f s', now() - $t);
+    return;
+}
+
+sub write_some {
+    my ($self) = @_;
+    my $c = $self->{client} = Lockstep::Client->new(
+        $self->{lab}, $self->{guest});
+    $self->say('the client writes numbered records over one connection');
+    $c->until(sub { $c->acked >= ACKS + 50 }, 120,
+        ACKS . ' acknowledged writes');
+    # The moment of the fault is random.
+    my $moment = now() + rand 3;
+    $c->until(sub { now() >= $moment }, 60, 'the moment of the fault');
+    return;
+}
+
+sub inject {
+    my ($self) = @_;
+    my ($lab, $c) = ($self->{lab}, $self->{client});
+    my $a = $lab->host('hosta');
+    my %how = (
+        host => sub { $lab->kill_host('hosta') },
+        qemu => sub {
+            $a->kill_processes(qr/^qemu-system-x86_64$/) == 1
+                or die "hosta: not one QEMU to kill\n";
+        },
+        agent => sub {
+            $a->kill_processes(qr/^lockstep-agent$/) == 1
+                or die "hosta: not one agent to kill\n";
+        },
+    );
+    my @pids = map { $_->{pid} } $a->processes;
+    $c->pump(0);
+    $self->{before} = $c->acked;
+    my $at = $self->{fault_time} = now();
+    $how{ $self->{fault} }->();
+    $self->say({
+        host => 'hosta is dead: link down, SIGKILL to its '
+            . scalar(@pids) . ' processes',
+        qemu => 'hosta: SIGKILL to QEMU',
+        agent => 'hosta: SIGKILL to its agent',
+    }->{ $self->{fault} });
+    $c->until(sub { $c->acked_after($at + 0.02) >= ACKS }, 150,
+        ACKS . ' acknowledged writes after the fault');
+    my ($last, $first) = $c->silence($at);
+    $self->{last_before} = $last;
+    $self->{first_after} = $first;
+    $self->{blackout_ms} = int(1000 * ($first - $last) + 0.5);
+    $self->{marks} = $self->pair('hostb')->{timeline} // [];
+    return;
+}
+
+# Lines for a person: each event with its distance from the fault.
+sub timeline {
+    my ($self) = @_;
+    my $t0 = $self->{fault_time};
+    my @rows = (
+        [$self->{last_before}, 'client', 'last reply before'],
+        [$t0, 'lab', "fault: $self->{fault}"],
+        [$self->{first_after}, 'client', 'first reply after'],
+        map { [$_->{t_ns} / 1e9, 'hostb', $_->{what}] }
+            @{ $self->{marks} });
+    # The last failover only.
+    @rows = grep { $_->[0] > $t0 - 5 } @rows;
+    return map { sprintf '  %+9.1f ms  %-7s %s',
+        1000 * ($_->[0] - $t0), $_->[1], $_->[2] }
+        sort { $a->[0] <=> $b->[0] } @rows;
+}
+
+# Back to two hosts; the client goes on writing meanwhile.
+sub reprotect {
+    my ($self) = @_;
+    my ($lab, $t) = ($self->{lab}, now());
+    if ($self->{fault} eq 'host') {
+        $lab->revive_host('hosta');
+        $self->say(sprintf 'hosta is back (%.1f s)', now() - $t);
+    }
+    $self->wait_pair('hostb', 180, 'protected', 2);
+    $self->wait_pair('hosta', 30, 'protected', 2);
+    $self->{reprotect_s} = now() - $t;
+    $self->say(sprintf 'protected again, generation 2, after %.1f s; '
+        . 'nobody asked for it', $self->{reprotect_s});
+    my %list = map { $_ => $lab->host($_)->virsh('list') } qw(hosta hostb);
+    my $name = $self->{guest}{name};
+    for (['hostb', 'running'], ['hosta', 'paused']) {
+        my ($h, $want) = @$_;
+        my ($state) = $list{$h} =~ /^\s*\d+\s+\Q$name\E\s+(.*?)\s*$/m;
+        die "virsh list on $h shows '" . ($state // 'nothing')
+            . "' and not '$want'\n" if ($state // '') ne $want;
+        $self->say("    virsh list on $h: $name $state");
+    }
+    return;
+}
+
+sub verify {
+    my ($self) = @_;
+    my $c = $self->{client};
+    $self->{acked} = $c->finish;
+    die "only $self->{before} writes acknowledged before the fault\n"
+        if $self->{before} < ACKS;
+    $self->{lost} = $c->check;
+    $self->say("read back over a second connection: $self->{acked} "
+        . "acknowledged writes, $self->{lost} lost");
+    $self->say("    $_") for @{ $c->{missing} };
+    return;
+}
+
+# Everything; returns the result line's fields.  Dies with the reason.
+sub run {
+    my ($self) = @_;
+    $self->start_lab;
+    $self->start_guest;
+    $self->protect;
+    $self->write_some;
+    $self->inject;
+    $self->say('timeline, from the fault on:');
+    $self->say($_) for $self->timeline;
+    $self->reprotect;
+    $self->verify;
+    die "$self->{lost} acknowledged writes are lost\n" if $self->{lost};
+    return {
+        blackout_ms => $self->{blackout_ms}, acked => $self->{acked},
+        lost => $self->{lost}, connection => 'kept', generation => 2,
+        reprotected => 'yes',
+    };
+}
+
+# What to keep when something failed: each host's own view.
+sub post_mortem {
+    my ($self) = @_;
+    my $lab = $self->{lab} or return;
+    for my $h (values %{ $lab->{hosts} }) {
+        next if !$h->is_on;
+        my $text = '';
+        for my $cmd (['lockstep', 'status', '--json'],
+            ['virsh', '-c', 'qemu:///system', 'list', '--all']) {
+            my $r = eval { $h->run($cmd, timeout => 10) } or next;
+            $text .= "\$ @$cmd\n$r->{out}$r->{err}\n";
+        }
+        $text .= join '', map { "$_->{pid} $_->{cmd}\n" } $h->processes;
+        write_file("$lab->{logs}/$h->{name}-post-mortem.txt", $text);
+    }
+    my $arb = $lab->run_anywhere(['lockstep', 'arbiter', 'show',
+        $lab->{arbiter}]);
+    write_file("$lab->{logs}/arbiter.txt", $arb) if defined $arb;
+    return;
+}
+
+sub end {
+    my ($self) = @_;
+    $self->{lab}->end if $self->{lab};
+    return;
+}
+
+1;
