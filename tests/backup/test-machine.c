@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test-machine.c - the backup core, one (state, event) pair after the other
+ *
+ * machine.tbl.h lists every pair: ON(state, event, next state, effects in
+ * their order), STAYS(state, events that change and cause nothing),
+ * TRAPS(state, events that the driver may not raise). `test-machine --table`
+ * prints it anew, to be read and compared, never to be believed.
+ *
+ * Each state is tested in one typical instance (typical()), each event in
+ * the variants that lead to different answers (CASES).
+ */
+#include <glib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backup/machine.h"
+
+#define MS FT_NS_PER_MS
+#define NOW (100000 * MS)
+
+/* C(VARIANT, EVENT, fields): what the event says, in the typical state. */
+#define CASES(C)                                                           \
+    C(CONNECTED, CONNECTED, .ok = true)                                    \
+    C(HEARD, HEARD, .ok = true)                                            \
+    C(ENTRIES, ENTRIES, .position = b->received + 1, .stamp = 77)          \
+    C(ENTRIES_OLD, ENTRIES, .position = b->received, .stamp = 77)          \
+    C(PROTECTED, PROTECTED, .position = b->received)                       \
+    C(PROTECTED_BAD, PROTECTED, .position = b->received + 1)               \
+    C(RELINQUISH, RELINQUISH, .position = 3)                               \
+    C(RELINQUISH_ACK, RELINQUISH_ACK, .position = 3)                       \
+    C(END_UNPROTECT, END, .code = 1)                                       \
+    C(END_POWER_OFF, END, .code = 2)                                       \
+    C(CLONE_FAILED, CLONE_FAILED, .ok = true)                              \
+    C(CLOSED, CLOSED, .ok = true)                                          \
+    C(LOADED, LOADED, .position = 0)                                       \
+    C(LOAD_FAILED, LOAD_FAILED, .ok = false)                               \
+    C(EXECUTED, EXECUTED, .position = b->executed + 1)                     \
+    C(EXECUTED_ALL, EXECUTED, .position = b->received)                     \
+    C(DISK, DISK, .ok = true)                                              \
+    C(DISK_FAILED, DISK, .ok = false)                                      \
+    C(WENT_LIVE, WENT_LIVE, .ok = true)                                    \
+    C(LIVE_FAILED, LIVE_FAILED, .ok = true)                                \
+    C(DIVERGED, DIVERGED, .position = 3)                                   \
+    C(POWERED_OFF, POWERED_OFF, .position = 3)                             \
+    C(QEMU_DIED, QEMU_DIED, .ok = true)                                    \
+    C(WON, ARBITRATED, .ok = true)                                         \
+    C(LOST, ARBITRATED, .ok = false)                                       \
+    C(PEER_FENCED, PEER_FENCED, .ok = true)                                \
+    C(FENCE_FAILED, PEER_FENCED, .ok = false)                              \
+    C(GIVE_UP, GIVE_UP, .ok = true)                                        \
+    C(TIMEOUT_EARLY, TIMEOUT, .ok = true)                                  \
+    C(TIMEOUT_BEAT, TIMEOUT, .now = NOW + 100 * MS)                        \
+    C(TIMEOUT_LATER, TIMEOUT, .now = NOW + 1000 * MS)
+
+enum variant {
+#define C(VARIANT, EVENT, ...) V_##VARIANT,
+    CASES(C)
+#undef C
+    V_COUNT
+};
+
+static const char *const variant_name[] = {
+#define C(VARIANT, EVENT, ...) #VARIANT,
+    CASES(C)
+#undef C
+};
+
+static struct bak_event event_of(enum variant v, const struct bak *b)
+{
+    struct bak_event ev = { .now = NOW };
+
+    switch (v) {
+#define C(VARIANT, EVENT, ...)                                             \
+    case V_##VARIANT:                                                      \
+        ev = (struct bak_event){ .kind = BAK_EV_##EVENT, __VA_ARGS__ };    \
+        break;
+        CASES(C)
+#undef C
+    case V_COUNT:
+        break;
+    }
+    ev.now = ev.now == 0 ? NOW : ev.now;
+    return ev;
+}
+
+static const char *const state_name[] = {
+#define S(NAME, name, pair) #NAME,
+    BAK_STATES(S)
+#undef S
+};
+
+/* Generation 5. Positions 1 to 7 were received just now, 5 are executed, but
+ * all of them in a state that only comes after that. */
+static void typical(struct bak *b, enum bak_state s)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    bool contends = s == BAK_ST_ARBITRATING || s == BAK_ST_FENCING_PEER
+                    || s == BAK_ST_GOING_LIVE || s == BAK_ST_LIVE;
+
+    bak_init(b, &t, 5);
+    b->state = s;
+    b->heard = b->logged = NOW;
+    b->heartbeat = NOW + 50 * MS;
+    if (s == BAK_ST_WAITING) {
+        return;
+    }
+    b->received = 7;
+    b->executed = contends ? 7 : 5;
+    b->open = s == BAK_ST_LOADING || s == BAK_ST_LOADED
+              || s == BAK_ST_PROTECTED || s == BAK_ST_DIVERGED
+              || s == BAK_ST_ENDING || s == BAK_ST_RELINQUISHING;
+    b->promise = NOW + 900 * MS;
+    b->announced = s != BAK_ST_LOADING && s != BAK_ST_LOADED;
+    b->disk_ok = contends;
+    b->waiting = s == BAK_ST_SUSPECTING || s == BAK_ST_FENCING_PEER
+                 || s == BAK_ST_GOING_LIVE;
+    if (s == BAK_ST_RELINQUISHING) {
+        b->until = NOW + 600 * MS;
+    }
+    b->qemu_gone = s == BAK_ST_RELINQUISHING || s == BAK_ST_FENCED
+                   || s == BAK_ST_ENDED;
+}
+
+static const char *text_of(const struct bak_update *up)
+{
+    static char text[512];
+
+    text[0] = '\0';
+    for (unsigned i = 0; i < up->count; i++) {
+        g_strlcat(text, i ? ", " : "", sizeof(text));
+        g_strlcat(text, bak_effect_name(up->effect[i].kind), sizeof(text));
+    }
+    return text;
+}
+
+struct row {
+    enum bak_state state;
+    const char *events; /* names of variants, each behind a space */
+    int next;           /* TRAPS: -1 */
+    const char *effects;
+};
+
+#define ON(STATE, VARIANT, NEXT, effects)                                  \
+    { BAK_ST_##STATE, " " #VARIANT, BAK_ST_##NEXT, effects },
+#define STAYS(STATE, variants)                                             \
+    { BAK_ST_##STATE, variants, BAK_ST_##STATE, "" },
+#define TRAPS(STATE, variants) { BAK_ST_##STATE, variants, -1, "" },
+static const struct row table[] = {
+#include "machine.tbl.h"
+};
+
+static const struct row *row_of(enum bak_state s, int v)
+{
+    const struct row *found = NULL;
+
+    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        g_auto(GStrv) names = g_strsplit(table[i].events, " ", 0);
+
+        if (table[i].state == s
+            && g_strv_contains((const char *const *)names,
+                               variant_name[v])) {
+            g_assert_null(found);
+            found = &table[i];
+        }
+    }
+    return found;
+}
+
+static void test_pair(enum bak_state s, int v)
+{
+    const struct row *r = row_of(s, v);
+    struct bak b;
+    struct bak_update up;
+    struct bak_event ev;
+
+    g_test_message("%s, %s", state_name[s], variant_name[v]);
+    g_assert_nonnull(r);
+    typical(&b, s);
+    g_assert_cmpstr(bak_invariant(&b), ==, NULL);
+    ev = event_of((enum variant)v, &b);
+    g_assert_cmpint(bak_expects(&b, ev.kind), ==, r->next >= 0);
+    if (r->next < 0) {
+        return;
+    }
+    bak_step(&b, &ev, &up);
+    g_assert_cmpstr(state_name[b.state], ==, state_name[r->next]);
+    g_assert_cmpstr(text_of(&up), ==, r->effects);
+    g_assert_cmpstr(bak_invariant(&b), ==, NULL);
+}
+
+static void test_table(void)
+{
+    for (int s = 0; s < BAK_ST_COUNT; s++) {
+        for (int v = 0; v < V_COUNT; v++) {
+            test_pair((enum bak_state)s, v);
+        }
+    }
+}
+
+static void print_list(const char *macro, const char *state,
+                       const GString *list)
+{
+    g_auto(GStrv) names = g_strsplit(list->str + 1, " ", 0);
+    size_t column;
+
+    if (list->len == 0) {
+        return;
+    }
+    printf("%s(%s,\n      \"", macro, state);
+    column = 7;
+    for (char **n = names; *n; n++) {
+        if (column + strlen(*n) > 74) {
+            printf("\"\n      \"");
+            column = 7;
+        }
+        column += (size_t)printf(" %s", *n);
+    }
+    printf("\")\n");
+}
+
+static void print_table(void)
+{
+    for (int s = 0; s < BAK_ST_COUNT; s++) {
+        g_autoptr(GString) stays = g_string_new("");
+        g_autoptr(GString) traps = g_string_new("");
+
+        printf("\n/* %s */\n", bak_state_name((enum bak_state)s));
+        for (int v = 0; v < V_COUNT; v++) {
+            struct bak b;
+            struct bak_update up;
+            struct bak_event ev;
+            char line[200];
+
+            typical(&b, (enum bak_state)s);
+            ev = event_of((enum variant)v, &b);
+            if (!bak_expects(&b, ev.kind)) {
+                g_string_append_printf(traps, " %s", variant_name[v]);
+                continue;
+            }
+            bak_step(&b, &ev, &up);
+            if ((int)b.state == s && up.count == 0) {
+                g_string_append_printf(stays, " %s", variant_name[v]);
+                continue;
+            }
+            snprintf(line, sizeof(line), "ON(%s, %s, %s,", state_name[s],
+                     variant_name[v], state_name[b.state]);
+            printf("%s%s\"%s\")\n", line,
+                   strlen(line) + strlen(text_of(&up)) > 75 ? "\n   " : " ",
+                   text_of(&up));
+        }
+        print_list("STAYS", state_name[s], stays);
+        print_list("TRAPS", state_name[s], traps);
+    }
+}
+
+/* Stories: one event a line, `at` in ms, and what must come of it. */
+struct beat {
+    int at;
+    enum bak_event_kind kind;
+    uint64_t position;
+    int stamp; /* ms; END: the code */
+    bool ok;
+    const char *state, *effects;
+};
+
+static void play(struct bak *b, const struct beat *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++, at++) {
+        struct bak_update up;
+        struct bak_event ev = {
+            .kind = at->kind, .now = at->at * MS, .code = at->stamp,
+            .position = at->position, .stamp = at->stamp * MS, .ok = at->ok,
+        };
+
+        g_test_message("%d ms: %s", at->at, bak_event_name(at->kind));
+        bak_step(b, &ev, &up);
+        g_assert_cmpstr(bak_state_name(b->state), ==, at->state);
+        g_assert_cmpstr(text_of(&up), ==, at->effects);
+        g_assert_cmpstr(bak_invariant(b), ==, NULL);
+    }
+}
+#define PLAY(b, ...)                                                       \
+    do {                                                                   \
+        const struct beat beats[] = { __VA_ARGS__ };                       \
+        play(b, beats, sizeof(beats) / sizeof(beats[0]));                  \
+    } while (0)
+#define B(at, kind, ...) { at, BAK_EV_##kind, __VA_ARGS__ }
+
+#define BECOMES_PROTECTED                                                  \
+    B(10, CONNECTED, 0, 0, 0, "loading", "send-heartbeat, load"),          \
+    B(20, ENTRIES, 1, 5, 0, "loading", "send-ack"),                        \
+    B(30, LOADED, 0, 0, 0, "loaded", "send-loaded"),                       \
+    B(40, EXECUTED, 1, 0, 0, "loaded", ""),                                \
+    B(50, ENTRIES, 2, 6, 0, "loaded", "send-ack"),                         \
+    B(60, PROTECTED, 2, 0, 0, "protected", ""),                            \
+    B(70, ENTRIES, 3, 7, 0, "protected", "send-ack")
+
+static void test_goes_live_in_order(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, CLOSED, 0, 0, 0, "suspecting", "close, probe-disk"),
+         B(90, DISK, 0, 0, 1, "suspecting", ""),
+         /* the promise has not expired */
+         B(100, EXECUTED, 3, 0, 0, "suspecting", ""));
+    g_assert_cmpint(bak_deadline(&b), ==, (70 + 800 + 100) * MS);
+    PLAY(&b, B(969, TIMEOUT, 0, 0, 0, "suspecting", ""),
+         B(970, TIMEOUT, 0, 0, 0, "arbitrating", "arbitrate"),
+         B(975, ARBITRATED, 0, 0, 1, "fencing-peer", "fence-peer"),
+         B(980, PEER_FENCED, 0, 0, 1, "going-live", "go-live"),
+         B(990, WENT_LIVE, 0, 0, 0, "live", "become-primary"));
+}
+
+static void test_executes_all_first(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, CLOSED, 0, 0, 0, "suspecting", "close, probe-disk"),
+         B(90, DISK, 0, 0, 1, "suspecting", ""),
+         B(2000, EXECUTED, 2, 0, 0, "suspecting", ""),
+         B(2001, TIMEOUT, 0, 0, 0, "suspecting", ""),
+         B(2002, EXECUTED, 3, 0, 0, "arbitrating", "arbitrate"),
+         B(2003, ARBITRATED, 0, 0, 0, "fencing", "kill-qemu"),
+         B(2004, QEMU_DIED, 0, 0, 0, "fenced", ""));
+}
+
+static void test_never_contends_before_protected(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, B(10, CONNECTED, 0, 0, 0, "loading", "send-heartbeat, load"),
+         B(30, LOADED, 0, 0, 0, "loaded", "send-loaded"),
+         B(1009, TIMEOUT, 0, 0, 0, "loaded", "send-heartbeat"),
+         B(1010, TIMEOUT, 0, 0, 0, "ended", "close, kill-qemu"));
+}
+
+static void test_probes_until_it_can_read(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED, B(75, EXECUTED, 3, 0, 0, "protected", ""),
+         B(1069, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"),
+         B(1075, TIMEOUT, 0, 0, 0, "suspecting", "close, probe-disk"),
+         B(1080, DISK, 0, 0, 0, "suspecting", ""),
+         B(1279, TIMEOUT, 0, 0, 0, "suspecting", ""),
+         B(1280, TIMEOUT, 0, 0, 0, "suspecting", "probe-disk"),
+         B(1290, DISK, 0, 0, 1, "arbitrating", "arbitrate"));
+}
+
+static void test_relinquish_ends_the_waiting(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, RELINQUISH, 3, 0, 0, "suspecting",
+           "send-relinquish-ack, close, probe-disk"),
+         B(81, EXECUTED, 3, 0, 0, "suspecting", ""),
+         B(82, DISK, 0, 0, 1, "fencing-peer", "arbitrate, fence-peer"),
+         /* an earlier try of the dead primary means nothing any more */
+         B(83, ARBITRATED, 0, 0, 0, "fencing-peer", ""),
+         B(84, PEER_FENCED, 0, 0, 1, "going-live", "go-live"));
+}
+
+static void test_a_stopped_log_is_news(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(900, HEARD, 0, 0, 0, "protected", ""),
+         /* not yet executed: it may wait for room in our window */
+         B(1200, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"),
+         B(1300, EXECUTED, 3, 0, 0, "protected", ""),
+         B(1800, HEARD, 0, 0, 0, "protected", ""),
+         B(2299, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"),
+         B(2300, TIMEOUT, 0, 0, 0, "suspecting", "close, probe-disk"));
+    g_assert_cmpint(b.reason, ==, BAK_WHY_LOG_SILENT);
+}
+
+static void test_a_power_off_never_goes_live(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, CLOSED, 0, 0, 0, "suspecting", "close, probe-disk"),
+         B(90, DISK, 0, 0, 1, "suspecting", ""),
+         B(95, POWERED_OFF, 3, 0, 0, "ended", "kill-qemu"),
+         B(2000, TIMEOUT, 0, 0, 0, "ended", ""));
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, END, 0, 2, 0, "ended", "close, kill-qemu"));
+}
+
+static void test_relinquishes_when_reaped(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, END, 0, 1, 0, "ending", "kill-qemu"),
+         B(81, ENTRIES, 4, 8, 0, "ending", ""),
+         B(82, QEMU_DIED, 0, 0, 0, "relinquishing", "send-relinquish"),
+         B(83, RELINQUISH_ACK, 0, 0, 0, "ended", "close"));
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, DIVERGED, 3, 0, 0, "diverged", "send-diverged, kill-qemu"),
+         B(81, CLOSED, 0, 0, 0, "diverged", "close"),
+         B(82, QEMU_DIED, 0, 0, 0, "ended", ""));
+}
+
+static void test_an_illegal_event_traps(void)
+{
+    if (g_test_subprocess()) {
+        struct ft_timing t = FT_TIMING_DEFAULT;
+        struct bak b;
+
+        bak_init(&b, &t, 1);
+        PLAY(&b, B(10, WENT_LIVE, 0, 0, 0, "waiting", ""));
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--table") == 0) {
+        print_table();
+        return 0;
+    }
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/backup/every state and event has its row", test_table);
+    g_test_add_func("/backup/goes live in order", test_goes_live_in_order);
+    g_test_add_func("/backup/executes all that it received first",
+                    test_executes_all_first);
+    g_test_add_func("/backup/never contends before PROTECTED",
+                    test_never_contends_before_protected);
+    g_test_add_func("/backup/probes the disk until it can read",
+                    test_probes_until_it_can_read);
+    g_test_add_func("/backup/does not wait after RELINQUISH",
+                    test_relinquish_ends_the_waiting);
+    g_test_add_func("/backup/suspects a primary that writes no log",
+                    test_a_stopped_log_is_news);
+    g_test_add_func("/backup/never goes live after a power-off",
+                    test_a_power_off_never_goes_live);
+    g_test_add_func("/backup/relinquishes when its replica is reaped",
+                    test_relinquishes_when_reaped);
+    g_test_add_func("/backup/traps on its driver's illegal event",
+                    test_an_illegal_event_traps);
+    return g_test_run();
+}

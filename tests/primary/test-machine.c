@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test-machine.c - the primary core, one (state, event) pair after the other
+ *
+ * machine.tbl.h lists every pair: ON(state, event, next state, effects in
+ * their order), STAYS(state, events that change and cause nothing),
+ * TRAPS(state, events that the driver may not raise). `test-machine --table`
+ * prints it anew, to be read and compared, never to be believed.
+ *
+ * Each state is tested in one typical instance (typical()), each event in
+ * the variants that lead to different answers (CASES).
+ */
+#include <glib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "primary/machine.h"
+
+#define MS FT_NS_PER_MS
+#define NOW (100000 * MS)
+
+/* C(VARIANT, EVENT, fields): what the event says, in the typical state. */
+#define CASES(C)                                                           \
+    C(PROTECT, PROTECT, .generation = p->highest + 1)                      \
+    C(PROTECT_OLD, PROTECT, .generation = p->highest)                      \
+    C(UNPROTECT, UNPROTECT, .ok = true)                                    \
+    C(ORPHAN, ORPHAN, .generation = 9)                                     \
+    C(CONNECTED, CONNECTED, .ok = true)                                    \
+    C(CONNECT_FAILED, CONNECT_FAILED, .ok = true)                          \
+    C(HEARD, HEARD, .ok = true)                                            \
+    C(LOADED, LOADED, .position = 3)                                       \
+    C(ACK_OLD, ACK, .position = p->acked)                                  \
+    C(ACK, ACK, .position = p->sent)                                       \
+    C(ACK_RENEWS, ACK, .position = p->sent, .stamp = p->stamp)             \
+    C(ACK_UNSENT, ACK, .position = p->sent + 1, .stamp = p->stamp)         \
+    C(ACK_FUTURE, ACK, .position = p->sent, .stamp = p->stamp + 1)         \
+    C(RELINQUISH, RELINQUISH, .position = 3)                               \
+    C(RELINQUISH_ACK, RELINQUISH_ACK, .position = 3)                       \
+    C(DIVERGED, DIVERGED, .position = 3)                                   \
+    C(END, END, .position = 3)                                             \
+    C(CLONE_FAILED, CLONE_FAILED, .position = 3)                           \
+    C(CLOSED, CLOSED, .ok = true)                                          \
+    C(LOG_OLD, LOG, .position = p->sent)                                   \
+    C(LOG, LOG, .position = p->sent + 1)                                   \
+    C(CLONED, CLONED, .ok = true)                                          \
+    C(CLONE_STOPPED, CLONE_STOPPED, .ok = true)                            \
+    C(SHUT, SHUT, .position = p->sent + 1)                                 \
+    C(WENT_ALONE, WENT_ALONE, .ok = true)                                  \
+    C(POWERED_OFF, POWERED_OFF, .position = p->sent)                       \
+    C(QEMU_DIED, QEMU_DIED, .ok = true)                                    \
+    C(FREED, FREED, .ok = true,                                            \
+      .generation = p->next ? p->next : p->generation)                     \
+    C(FREED_TAKEN, FREED, .ok = false,                                     \
+      .generation = p->next ? p->next : p->generation)                     \
+    C(FREED_OTHER, FREED, .ok = true, .generation = 77)                    \
+    C(WON, ARBITRATED, .ok = true, .generation = p->generation)            \
+    C(LOST, ARBITRATED, .ok = false, .generation = p->generation)          \
+    C(WON_OTHER, ARBITRATED, .ok = true, .generation = 77)                 \
+    C(TIMEOUT_EARLY, TIMEOUT, .ok = true)                                  \
+    C(TIMEOUT_BEAT, TIMEOUT, .now = NOW + 100 * MS)                        \
+    C(TIMEOUT_SILENT, TIMEOUT, .now = NOW + 1000 * MS)                     \
+    C(TIMEOUT_PATIENCE, TIMEOUT, .now = NOW + 2500 * MS)
+
+enum variant {
+#define C(VARIANT, EVENT, ...) V_##VARIANT,
+    CASES(C)
+#undef C
+    V_COUNT
+};
+
+static const char *const variant_name[] = {
+#define C(VARIANT, EVENT, ...) #VARIANT,
+    CASES(C)
+#undef C
+};
+
+static struct pri_event event_of(enum variant v, const struct pri *p)
+{
+    struct pri_event ev = { .now = NOW };
+
+    switch (v) {
+#define C(VARIANT, EVENT, ...)                                             \
+    case V_##VARIANT:                                                      \
+        ev = (struct pri_event){ .kind = PRI_EV_##EVENT, __VA_ARGS__ };    \
+        break;
+        CASES(C)
+#undef C
+    case V_COUNT:
+        break;
+    }
+    ev.now = ev.now == 0 ? NOW : ev.now;
+    return ev;
+}
+
+static const char *const state_name[] = {
+#define S(NAME, name, pair) #NAME,
+    PRI_STATES(S)
+#undef S
+};
+
+/* Generation 4 was the last pair, 5 is being made or holds. Positions 1 to 7
+ * were sent 20 ms ago, 5 are acknowledged; everyone was just heard. */
+static void typical(struct pri *p, enum pri_state s)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    bool unbound = s == PRI_ST_CONNECTING || s == PRI_ST_CLONING
+                   || s == PRI_ST_DRAINING || s == PRI_ST_FREEING;
+    bool bound = s == PRI_ST_ANNOUNCING || s == PRI_ST_PROTECTED
+                 || s == PRI_ST_ENDING || s == PRI_ST_POWERING_OFF;
+
+    pri_init(p, &t, 4);
+    p->state = s;
+    p->heard = p->logged = NOW;
+    p->heartbeat = NOW + 50 * MS;
+    p->highest = 5;
+    if (unbound) {
+        p->next = 5;
+    } else if (s != PRI_ST_ALONE && s != PRI_ST_CANCELLING) {
+        p->generation = 5;
+    }
+    if (unbound || bound || s == PRI_ST_RELINQUISHING) {
+        p->sent = s == PRI_ST_CONNECTING ? 0 : 7;
+        p->acked = s == PRI_ST_CONNECTING ? 0 : 5;
+        p->stamp = s == PRI_ST_CONNECTING ? 0 : NOW - 20 * MS;
+    }
+    if (bound) {
+        p->recording = p->loaded = true;
+        p->gate = PRI_GATE_RULE;
+        p->lease_until = NOW + 700 * MS;
+    }
+    switch (s) {
+    case PRI_ST_CLONING:
+        p->recording = true;
+        break;
+    case PRI_ST_DRAINING:
+        p->shut = true;
+        p->awaited = 7;
+        /* fall through */
+    case PRI_ST_FREEING:
+        p->recording = p->loaded = true;
+        p->gate = PRI_GATE_SHUT;
+        p->until = NOW + 600 * MS;
+        break;
+    case PRI_ST_ANNOUNCING:
+        p->awaited = 6;
+        break;
+    case PRI_ST_ENDING:
+        p->reason = PRI_WHY_UNPROTECTED;
+        p->until = NOW + 600 * MS;
+        break;
+    case PRI_ST_POWERING_OFF:
+        p->powered_off = true;
+        p->awaited = 7;
+        p->until = NOW + 600 * MS;
+        break;
+    case PRI_ST_SUSPECTING:
+        p->until = NOW + 2400 * MS;
+        /* fall through */
+    case PRI_ST_RECLAIMING:
+    case PRI_ST_ARBITRATING:
+        p->recording = true;
+        p->gate = PRI_GATE_SHUT;
+        break;
+    case PRI_ST_GOING_ALONE:
+        p->recording = true;
+        break;
+    case PRI_ST_RELINQUISHING:
+        p->gate = PRI_GATE_SHUT;
+        p->qemu_gone = true;
+        p->until = NOW + 600 * MS;
+        break;
+    case PRI_ST_FENCED:
+        p->qemu_gone = true;
+        break;
+    default:
+        break;
+    }
+}
+
+static const char *text_of(const struct pri_update *up)
+{
+    static char text[512];
+
+    text[0] = '\0';
+    for (unsigned i = 0; i < up->count; i++) {
+        g_strlcat(text, i ? ", " : "", sizeof(text));
+        g_strlcat(text, pri_effect_name(up->effect[i].kind), sizeof(text));
+    }
+    return text;
+}
+
+struct row {
+    enum pri_state state;
+    const char *events; /* names of variants, each behind a space */
+    int next;           /* TRAPS: -1 */
+    const char *effects;
+};
+
+#define ON(STATE, VARIANT, NEXT, effects)                                  \
+    { PRI_ST_##STATE, " " #VARIANT, PRI_ST_##NEXT, effects },
+#define STAYS(STATE, variants)                                             \
+    { PRI_ST_##STATE, variants, PRI_ST_##STATE, "" },
+#define TRAPS(STATE, variants) { PRI_ST_##STATE, variants, -1, "" },
+static const struct row table[] = {
+#include "machine.tbl.h"
+};
+
+static const struct row *row_of(enum pri_state s, int v)
+{
+    const struct row *found = NULL;
+
+    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        g_auto(GStrv) names = g_strsplit(table[i].events, " ", 0);
+
+        if (table[i].state == s
+            && g_strv_contains((const char *const *)names,
+                               variant_name[v])) {
+            g_assert_null(found);
+            found = &table[i];
+        }
+    }
+    return found;
+}
+
+static void test_pair(enum pri_state s, int v)
+{
+    const struct row *r = row_of(s, v);
+    struct pri p;
+    struct pri_update up;
+    struct pri_event ev;
+
+    g_test_message("%s, %s", state_name[s], variant_name[v]);
+    g_assert_nonnull(r);
+    typical(&p, s);
+    g_assert_cmpstr(pri_invariant(&p), ==, NULL);
+    ev = event_of((enum variant)v, &p);
+    g_assert_cmpint(pri_expects(&p, ev.kind), ==, r->next >= 0);
+    if (r->next < 0) {
+        return;
+    }
+    pri_step(&p, &ev, &up);
+    g_assert_cmpstr(state_name[p.state], ==, state_name[r->next]);
+    g_assert_cmpstr(text_of(&up), ==, r->effects);
+    g_assert_cmpstr(pri_invariant(&p), ==, NULL);
+}
+
+static void test_table(void)
+{
+    for (int s = 0; s < PRI_ST_COUNT; s++) {
+        for (int v = 0; v < V_COUNT; v++) {
+            test_pair((enum pri_state)s, v);
+        }
+    }
+}
+
+static void print_list(const char *macro, const char *state,
+                       const GString *list)
+{
+    g_auto(GStrv) names = g_strsplit(list->str + 1, " ", 0);
+    size_t column;
+
+    if (list->len == 0) {
+        return;
+    }
+    printf("%s(%s,\n      \"", macro, state);
+    column = 7;
+    for (char **n = names; *n; n++) {
+        if (column + strlen(*n) > 74) {
+            printf("\"\n      \"");
+            column = 7;
+        }
+        column += (size_t)printf(" %s", *n);
+    }
+    printf("\")\n");
+}
+
+static void print_table(void)
+{
+    for (int s = 0; s < PRI_ST_COUNT; s++) {
+        g_autoptr(GString) stays = g_string_new("");
+        g_autoptr(GString) traps = g_string_new("");
+
+        printf("\n/* %s */\n", pri_state_name((enum pri_state)s));
+        for (int v = 0; v < V_COUNT; v++) {
+            struct pri p;
+            struct pri_update up;
+            struct pri_event ev;
+            char line[200];
+
+            typical(&p, (enum pri_state)s);
+            ev = event_of((enum variant)v, &p);
+            if (!pri_expects(&p, ev.kind)) {
+                g_string_append_printf(traps, " %s", variant_name[v]);
+                continue;
+            }
+            pri_step(&p, &ev, &up);
+            if ((int)p.state == s && up.count == 0) {
+                g_string_append_printf(stays, " %s", variant_name[v]);
+                continue;
+            }
+            snprintf(line, sizeof(line), "ON(%s, %s, %s,", state_name[s],
+                     variant_name[v], state_name[p.state]);
+            printf("%s%s\"%s\")\n", line,
+                   strlen(line) + strlen(text_of(&up)) > 75 ? "\n   " : " ",
+                   text_of(&up));
+        }
+        print_list("STAYS", state_name[s], stays);
+        print_list("TRAPS", state_name[s], traps);
+    }
+}
+
+/* Stories: one event a line, `at` in ms, and what must come of it. */
+struct beat {
+    int at;
+    enum pri_event_kind kind;
+    uint64_t number; /* generation or position */
+    int stamp;       /* ms */
+    bool ok;
+    const char *state, *effects;
+};
+
+static void play(struct pri *p, const struct beat *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++, b++) {
+        struct pri_update up;
+        struct pri_event ev = {
+            .kind = b->kind, .now = b->at * MS, .generation = b->number,
+            .position = b->number, .stamp = b->stamp * MS, .ok = b->ok,
+        };
+
+        g_test_message("%d ms: %s", b->at, pri_event_name(b->kind));
+        pri_step(p, &ev, &up);
+        g_assert_cmpstr(pri_state_name(p->state), ==, b->state);
+        g_assert_cmpstr(text_of(&up), ==, b->effects);
+        g_assert_cmpstr(pri_invariant(p), ==, NULL);
+    }
+}
+#define PLAY(p, ...)                                                       \
+    do {                                                                   \
+        const struct beat beats[] = { __VA_ARGS__ };                       \
+        play(p, beats, sizeof(beats) / sizeof(beats[0]));                  \
+    } while (0)
+#define B(at, kind, ...) { at, PRI_EV_##kind, __VA_ARGS__ }
+
+#define BECOMES_PROTECTED                                                  \
+    B(10, PROTECT, 1, 0, 0, "connecting", "connect"),                      \
+    B(20, CONNECTED, 0, 0, 0, "cloning", "send-heartbeat, start-clone"),   \
+    B(30, CLONED, 0, 0, 0, "cloning", ""),                                 \
+    B(40, LOG, 1, 0, 0, "cloning", "send-entries"),                        \
+    B(50, LOADED, 1, 0, 0, "draining", "shut-gate"),                       \
+    B(51, SHUT, 2, 0, 0, "draining", ""),                                  \
+    B(52, ACK, 1, 40, 0, "draining", ""),                                  \
+    B(53, LOG, 2, 0, 0, "draining", "send-entries"),                       \
+    B(54, ACK, 2, 53, 0, "freeing", "write-free"),                         \
+    B(60, FREED, 1, 0, 1, "announcing", "send-protected, open-gate"),      \
+    B(61, LOG, 3, 0, 0, "announcing", "send-entries"),                     \
+    B(62, ACK, 3, 61, 0, "protected", "release")
+
+static void test_announces_in_order(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_PROTECTED);
+    g_assert_cmpuint(p.generation, ==, 1);
+    g_assert_cmpint(p.lease_until, ==, (61 + 800) * MS);
+}
+
+static void test_not_bound_before_protected(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, B(10, PROTECT, 1, 0, 0, "connecting", "connect"),
+         B(20, CONNECTED, 0, 0, 0, "cloning", "send-heartbeat, start-clone"),
+         B(30, CLOSED, 0, 0, 0, "cancelling",
+           "send-clone-failed, close, cancel-clone"),
+         B(40, CLONED, 0, 0, 0, "going-alone", "go-alone"),
+         B(50, WENT_ALONE, 0, 0, 0, "alone", ""));
+    g_assert_cmpuint(p.generation, ==, 0);
+    g_assert_cmpuint(p.highest, ==, 1);
+    g_assert_cmpint(p.reason, ==, PRI_WHY_PEER_CLOSED);
+}
+
+static void test_alone_only_with_the_grant(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_PROTECTED,
+         B(70, CLOSED, 0, 0, 0, "arbitrating",
+           "shut-gate, close, arbitrate"),
+         B(80, ARBITRATED, 1, 0, 1, "going-alone", "go-alone"),
+         B(90, WENT_ALONE, 0, 0, 0, "alone", ""));
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_PROTECTED,
+         B(70, CLOSED, 0, 0, 0, "arbitrating",
+           "shut-gate, close, arbitrate"),
+         B(80, ARBITRATED, 1, 0, 0, "fencing", "fence"),
+         B(90, QEMU_DIED, 0, 0, 0, "fenced", ""));
+}
+
+/* A QEMU that writes nothing (stopped) is what failed: the healthy backup,
+ * which waits for lease + margin at most, must win. */
+static void test_a_stopped_qemu_contends_late(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_PROTECTED,
+         B(1062, CLOSED, 0, 0, 0, "suspecting", "shut-gate, close"),
+         B(3461, TIMEOUT, 0, 0, 0, "suspecting", ""),
+         B(3462, TIMEOUT, 0, 0, 0, "arbitrating", "arbitrate"));
+}
+
+static void test_an_orphan_contends_late(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, B(10, ORPHAN, 3, 0, 0, "suspecting", ""),
+         B(2410, TIMEOUT, 0, 0, 0, "reclaiming", "write-free"),
+         B(2420, FREED, 3, 0, 0, "arbitrating", "arbitrate"),
+         B(2430, ARBITRATED, 3, 0, 1, "going-alone", "go-alone"));
+}
+
+static void test_a_power_off_needs_no_second_word(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_PROTECTED,
+         B(70, LOG, 4, 0, 0, "protected", "send-entries"),
+         B(71, POWERED_OFF, 4, 0, 0, "powering-off", ""),
+         B(72, QEMU_DIED, 0, 0, 0, "powering-off", ""),
+         B(73, ACK, 4, 70, 0, "ended", "release, send-end, close"));
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_PROTECTED,
+         B(71, POWERED_OFF, 4, 0, 0, "powering-off", ""),
+         B(72, QEMU_DIED, 0, 0, 0, "powering-off", ""),
+         B(73, CLOSED, 0, 0, 0, "arbitrating",
+           "shut-gate, close, arbitrate"),
+         B(74, ARBITRATED, 1, 0, 1, "ended", ""));
+}
+
+static void test_the_lease_counts_from_the_stamp(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_PROTECTED,
+         B(100, LOG, 4, 0, 0, "protected", "send-entries"),
+         B(110, LOG, 5, 0, 0, "protected", "send-entries"),
+         /* received, but the promise is withheld */
+         B(120, ACK, 4, 0, 0, "protected", "release"));
+    g_assert_cmpint(p.lease_until, ==, (61 + 800) * MS);
+    /* an older stamp does not shorten it, whenever it comes */
+    PLAY(&p, B(500, ACK, 5, 110, 0, "protected", "release"),
+         B(600, ACK, 5, 100, 0, "protected", ""));
+    g_assert_cmpint(p.lease_until, ==, (110 + 800) * MS);
+}
+
+static void test_deadlines_are_told(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    g_assert_cmpint(pri_deadline(&p), ==, FT_NEVER);
+    PLAY(&p, BECOMES_PROTECTED);
+    g_assert_cmpint(pri_deadline(&p), ==, 120 * MS);
+    PLAY(&p, B(1000, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"));
+    g_assert_cmpint(pri_deadline(&p), ==, 1062 * MS);
+}
+
+static void test_an_illegal_event_traps(void)
+{
+    if (g_test_subprocess()) {
+        struct ft_timing t = FT_TIMING_DEFAULT;
+        struct pri p;
+
+        pri_init(&p, &t, 0);
+        PLAY(&p, B(10, WENT_ALONE, 0, 0, 0, "alone", ""));
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--table") == 0) {
+        print_table();
+        return 0;
+    }
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/primary/every state and event has its row",
+                    test_table);
+    g_test_add_func("/primary/announces protection in order",
+                    test_announces_in_order);
+    g_test_add_func("/primary/is not bound before PROTECTED is sent",
+                    test_not_bound_before_protected);
+    g_test_add_func("/primary/goes alone only with the grant",
+                    test_alone_only_with_the_grant);
+    g_test_add_func("/primary/contends late when its QEMU writes nothing",
+                    test_a_stopped_qemu_contends_late);
+    g_test_add_func("/primary/contends late as an orphan",
+                    test_an_orphan_contends_late);
+    g_test_add_func("/primary/ends a power-off once it is acknowledged",
+                    test_a_power_off_needs_no_second_word);
+    g_test_add_func("/primary/counts the lease from the entry's stamp",
+                    test_the_lease_counts_from_the_stamp);
+    g_test_add_func("/primary/tells its deadlines",
+                    test_deadlines_are_told);
+    g_test_add_func("/primary/traps on its driver's illegal event",
+                    test_an_illegal_event_traps);
+    return g_test_run();
+}
