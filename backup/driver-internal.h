@@ -16,7 +16,7 @@
 #include "logging-channel/conn.h"
 #include "logging-channel/heartbeat.h"
 #include "logging-channel/relay.h"
-#include "shared-disk/file.h"
+#include "shared-disk/driver.h"
 
 #define BAK_QUEUE_MAX 64
 #define BAK_PENDING_MAX 4
@@ -36,15 +36,15 @@ struct bak_driver {
     struct bak_event queue[BAK_QUEUE_MAX];  /* events not yet stepped */
     unsigned first, queued;
     bool stepping, consumed;
-    char detail[FT_REASON_TEXT];            /* what the reason leaves out */
+    char detail[256];                     /* what the reason leaves out */
     char peer[256];
-    struct tas_file *arbiter;
+    struct tas_driver *arbiter;
 
     /* driver-peer.c */
     struct lc_tls *tls;
     struct lc_conn *pending[BAK_PENDING_MAX];   /* not yet past HELLO */
     struct lc_conn *log, *clone;
-    struct lc_heartbeat *heartbeat;
+    struct lc_beater *heartbeat;
     lc_id peer_nonce;
     struct lc_relay *relay;
     struct ft_timer connect_qemu;

@@ -27,6 +27,8 @@ struct ft_vmlink {
     void *opaque;
     int sock, pidfd;
     pid_t pid;
+    uid_t uid;
+    gid_t gid;
     bool gone;
     uint64_t sent, received; /* sequence numbers */
     struct ft_watch sock_watch, pid_watch;
@@ -176,6 +178,8 @@ static int open_pidfd(struct ft_vmlink *v, const char *path,
         return ft_err_sys(err, errno, "vmlink %s: SO_PEERCRED", path);
     }
     v->pid = cred.pid;
+    v->uid = cred.uid;
+    v->gid = cred.gid;
     n = sizeof(v->pidfd);
     if (getsockopt(v->sock, SOL_SOCKET, SO_PEERPIDFD, &v->pidfd, &n) == 0) {
         return 0;
@@ -294,4 +298,11 @@ bool ft_vmlink_is_open(const struct ft_vmlink *v)
 pid_t ft_vmlink_pid(const struct ft_vmlink *v)
 {
     return v->pid;
+}
+
+int ft_vmlink_owner(const struct ft_vmlink *v, uid_t *uid, gid_t *gid)
+{
+    *uid = v->uid;
+    *gid = v->gid;
+    return v->sock >= 0 ? 0 : -1;
 }

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * driver-peer.c - the two connections, the heartbeat, the clone's stream
+ *
+ * lockstepd hands over sockets whose preamble named this VM. Until TLS and
+ * HELLO have passed such a connection is only one of a few pending ones, so
+ * that a stranger cannot take the primary's place.
+ */
+#include "backup/driver-internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/host/fdpass.h"
+#include "common/host/log.h"
+#include "logging-channel/farewell.h"
+
+/* QEMU's listener comes a moment after VL_INCOMING. */
+#define QEMU_RETRY (5 * FT_NS_PER_MS)
+#define QEMU_TRIES 2000u
+
+/* ---- the log's connection ----------------------------------------------- */
+
+static void lost(struct bak_driver *d, const char *why)
+{
+    bak_detail(d, "%s", why);
+    ft_info("%s: channel: %s", d->c.object, why);
+    bak_raise_kind(d, BAK_EV_CLOSED);
+}
+
+void bak_peer_malformed(struct bak_driver *d, const char *why)
+{
+    lc_conn_free(d->log);
+    d->log = NULL;
+    lost(d, why);
+}
+
+static void on_log_closed(struct lc_conn *c, const struct ft_err *why,
+                          void *arg)
+{
+    struct bak_driver *d = arg;
+
+    lc_conn_free(c);
+    d->log = NULL;
+    lost(d, why->text);
+}
+
+static void on_log_frame(struct lc_conn *c, const struct lc_frame *head,
+                         const struct lc_msg *m, void *arg)
+{
+    struct bak_driver *d = arg;
+
+    (void)c, (void)head;
+    switch (m->type) {
+    case LC_ENTRIES:
+        bak_log_entries(d, &m->u.entries);
+        break;
+    case LC_PROTECTED:
+        bak_raise(d, (struct bak_event){ .kind = BAK_EV_PROTECTED,
+                                  .position = m->u.protected.position });
+        break;
+    case LC_RELINQUISH:
+        bak_raise_kind(d, BAK_EV_RELINQUISH);
+        break;
+    case LC_RELINQUISH_ACK:
+        bak_raise_kind(d, BAK_EV_RELINQUISH_ACK);
+        break;
+    case LC_END:
+        bak_detail(d, "%s", m->u.end.text.s);
+        bak_raise(d, (struct bak_event){ .kind = BAK_EV_END,
+                                         .code = m->u.end.reason });
+        break;
+    case LC_CLONE_FAILED:
+        bak_detail(d, "%s", m->u.clone_failed.text.s);
+        bak_raise_kind(d, BAK_EV_CLONE_FAILED);
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_ready(struct lc_conn *c, void *arg)
+{
+    (void)c, (void)arg; /* the connector speaks first */
+}
+
+static const struct lc_conn_ops log_ops = {
+    on_ready, on_log_frame, NULL, on_log_closed
+};
+
+void bak_peer_send(struct bak_driver *d, const struct lc_msg *m)
+{
+    if (d->log != NULL && lc_conn_send(d->log, m) < 0) {
+        ft_warning("%s: %s could not be sent", d->c.object,
+                   lc_type_name(m->type));
+    }
+}
+
+static void on_alive(struct lc_beater *h, uint64_t number, void *arg)
+{
+    (void)h, (void)number;
+    bak_raise_kind(arg, BAK_EV_HEARD);
+}
+
+static int start_heartbeat(struct bak_driver *d, const struct lc_hello *h,
+                           struct ft_err *err)
+{
+    struct lc_heartbeat_secret secret = {
+        .pair = d->c.pair, .generation = d->c.generation, .key = h->hb_key,
+    };
+    struct sockaddr_storage to;
+    socklen_t n = sizeof(to);
+
+    if (lc_conn_peer_address(d->log, &to, &n) < 0) {
+        return ft_err_set(err, ENOTCONN, "the peer has no address");
+    }
+    d->heartbeat = lc_heartbeat_open(d->c.loop, on_alive, d, err);
+    if (d->heartbeat == NULL) {
+        return -1;
+    }
+    return lc_heartbeat_start(d->heartbeat, &secret, &d->c.nonce, &h->nonce,
+                              (struct sockaddr *)&to, h->hb_port, err);
+}
+
+/* ---- the clone's stream ------------------------------------------------- */
+
+static void on_relayed(struct lc_relay *r, const struct ft_err *err,
+                       void *arg)
+{
+    struct bak_driver *d = arg;
+
+    if (err != NULL) {
+        bak_detail(d, "the clone's stream: %s", err->text);
+        ft_warning("%s: the clone's stream: %s", d->c.object, err->text);
+    }
+    lc_relay_free(r);
+    d->relay = NULL;
+}
+
+static void on_clone_frame(struct lc_conn *c, const struct lc_frame *head,
+                           const struct lc_msg *m, void *arg)
+{
+    (void)c, (void)head, (void)m, (void)arg;
+}
+
+static void on_clone_closed(struct lc_conn *c, const struct ft_err *why,
+                            void *arg)
+{
+    struct bak_driver *d = arg;
+
+    ft_info("%s: the clone's connection: %s", d->c.object, why->text);
+    lc_conn_free(c);
+    d->clone = NULL;
+    ft_timer_stop(&d->connect_qemu);
+}
+
+static const struct lc_conn_ops clone_ops = {
+    on_ready, on_clone_frame, NULL, on_clone_closed
+};
+
+static void on_connect_qemu(struct ft_timer *t, void *arg)
+{
+    struct bak_driver *d = arg;
+    struct lc_conn *c = d->clone;
+    char path[FT_OPTION_TEXT + 32];
+    struct ft_err err;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/clone.sock", d->c.dir);
+    fd = ft_unix_connect(path, SOCK_STREAM, &err);
+    if (fd >= 0) {
+        d->clone = NULL;
+        d->relay = lc_relay_start(d->c.loop, c, fd, on_relayed, d);
+    } else if (++d->connect_tries < QEMU_TRIES) {
+        ft_timer_after(t, QEMU_RETRY);
+    } else {
+        bak_detail(d, "QEMU does not listen for the clone: %s", err.text);
+        ft_error("%s: QEMU does not listen for the clone: %s", d->c.object,
+                 err.text);
+        lc_conn_free(c);
+        d->clone = NULL;
+    }
+}
+
+/* ---- pending connections ------------------------------------------------ */
+
+static bool forget_pending(struct bak_driver *d, struct lc_conn *c)
+{
+    for (int i = 0; i < BAK_PENDING_MAX; i++) {
+        if (d->pending[i] == c) {
+            d->pending[i] = NULL;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_pending_closed(struct lc_conn *c, const struct ft_err *why,
+                              void *arg)
+{
+    struct bak_driver *d = arg;
+
+    ft_warning("%s: a connection was refused: %s", d->c.object, why->text);
+    forget_pending(d, c);
+    lc_conn_free(c);
+}
+
+/* NULL, or why not. */
+static const char *check_hello(const struct bak_driver *d,
+                               const struct lc_hello *h)
+{
+    if (!lc_id_equal(&h->vm, &d->c.vm)) {
+        return "HELLO names another VM";
+    }
+    if (strcmp(h->host.s, d->peer) != 0) {
+        return "HELLO names another host than the one expected";
+    }
+    if (h->detect_ms < 200 || h->detect_ms > 60000 || h->lease_ms < 100 ||
+        h->lease_ms > h->detect_ms || h->margin_ms < 10 ||
+        h->margin_ms > 10000) {
+        return "HELLO's failover times are out of bounds";
+    }
+    if (h->kind == LC_KIND_LOG && d->core.state != BAK_ST_WAITING) {
+        return "this backup has its primary already";
+    }
+    if (h->kind == LC_KIND_CLONE &&
+        (d->log == NULL || d->clone != NULL || d->relay != NULL ||
+         d->core.state != BAK_ST_LOADING ||
+         !lc_id_equal(&h->nonce, &d->peer_nonce))) {
+        return "the clone's connection does not belong to the log's";
+    }
+    return NULL;
+}
+
+static void refuse(struct lc_conn *c, const char *why)
+{
+    struct lc_msg m = { .type = LC_REFUSE };
+
+    m.u.refuse.code = 1;
+    lc_set_str(&m.u.refuse.text, why);
+    lc_conn_send(c, &m);
+    lc_farewell(&c);
+}
+
+static void welcome(struct bak_driver *d, struct lc_conn *c)
+{
+    struct lc_msg m = { .type = LC_WELCOME };
+
+    m.u.welcome.nonce = d->c.nonce;
+    m.u.welcome.hb_port = lc_heartbeat_port(d->heartbeat);
+    lc_set_str(&m.u.welcome.host, d->c.options->host_name);
+    lc_conn_send(c, &m);
+}
+
+static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
+                             const struct lc_msg *m, void *arg)
+{
+    struct bak_driver *d = arg;
+    const struct lc_hello *h = &m->u.hello;
+    struct ft_err err;
+    const char *why;
+
+    (void)head;
+    forget_pending(d, c);
+    why = m->type != LC_HELLO ? "HELLO is missing" : check_hello(d, h);
+    if (why != NULL) {
+        ft_warning("%s: a connection was refused: %s", d->c.object, why);
+        refuse(c, why);
+        return;
+    }
+    if (h->kind == LC_KIND_CLONE) {
+        d->clone = c;
+        lc_conn_set_arg(c, &clone_ops, d);
+        welcome(d, c);
+        d->connect_tries = 0;
+        ft_timer_after(&d->connect_qemu, QEMU_RETRY);
+        return;
+    }
+    d->log = c;
+    lc_conn_set_arg(c, &log_ops, d);
+    d->peer_nonce = h->nonce;
+    if (start_heartbeat(d, h, &err) < 0) {
+        lc_heartbeat_close(d->heartbeat);
+        d->heartbeat = NULL;
+        d->log = NULL;
+        ft_error("%s: heartbeat: %s", d->c.object, err.text);
+        refuse(c, err.text);
+        return;
+    }
+    bak_set_timing(d, h);
+    welcome(d, c);
+    ft_info("%s: the primary is %s", d->c.object, lc_conn_name(c));
+    bak_raise_kind(d, BAK_EV_CONNECTED);
+}
+
+static const struct lc_conn_ops pending_ops = {
+    on_ready, on_pending_frame, NULL, on_pending_closed
+};
+
+int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
+                          struct ft_err *err)
+{
+    struct lc_conn_config config = {
+        .loop = d->c.loop, .tls = d->tls, .kind = kind, .vm = d->c.vm,
+        .pair = d->c.pair, .generation = d->c.generation, .peer = d->peer,
+        .ops = &pending_ops, .arg = d,
+    };
+    int i = 0;
+
+    while (i < BAK_PENDING_MAX && d->pending[i] != NULL) {
+        i++;
+    }
+    if (i == BAK_PENDING_MAX || d->core.state > BAK_ST_LOADING) {
+        close(fd);
+        return ft_err_set(err, EBUSY, "%s: %s", d->c.object,
+                          i == BAK_PENDING_MAX
+                              ? "too many connections wait for their HELLO"
+                              : "this backup has its primary already");
+    }
+    d->pending[i] = lc_conn_accept(&config, fd, err);
+    return d->pending[i] != NULL ? 0 : -1;
+}
+
+/* ---- begin and end ------------------------------------------------------ */
+
+void bak_peer_init(struct bak_driver *d)
+{
+    ft_timer_init(&d->connect_qemu, d->c.loop, on_connect_qemu, d);
+}
+
+void bak_peer_close(struct bak_driver *d)
+{
+    ft_timer_stop(&d->connect_qemu);
+    for (int i = 0; i < BAK_PENDING_MAX; i++) {
+        lc_conn_free(d->pending[i]);
+        d->pending[i] = NULL;
+    }
+    lc_farewell(&d->log);
+    lc_conn_free(d->clone);
+    d->clone = NULL;
+    lc_relay_free(d->relay);
+    d->relay = NULL;
+    lc_heartbeat_close(d->heartbeat);
+    d->heartbeat = NULL;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* agent-status.c - the status object of an agent */
+#include "control/agent.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void hex(char out[33], const lc_id *id)
+{
+    for (int i = 0; i < 16; i++) {
+        snprintf(out + 2 * i, 3, "%02x", id->b[i]);
+    }
+}
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int agent_unhex(lc_id *id, const char *hex)
+{
+    int n = 0;
+
+    for (; *hex; hex++) {
+        if (*hex == '-') {
+            continue;
+        }
+        int d = digit(*hex);
+        if (d < 0 || n == 32) {
+            return -1;
+        }
+        id->b[n / 2] = (uint8_t)(n % 2 ? id->b[n / 2] | d : d << 4);
+        n++;
+    }
+    return n == 32 ? 0 : -1;
+}
+
+/* Reasons may hold what a peer or QEMU said: never trust it to be UTF-8. */
+static void text(json_t *o, const char *key, const char *value)
+{
+    json_t *s = json_string(value);
+    char plain[512];
+    size_t i = 0;
+
+    if (s == NULL) {
+        for (; value[i] && i + 1 < sizeof(plain); i++) {
+            plain[i] = value[i] & 0x80 ? '?' : value[i];
+        }
+        plain[i] = '\0';
+        s = json_string(plain);
+    }
+    json_object_set_new(o, key, s);
+}
+
+static void number(json_t *o, const char *key, uint64_t value)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+static json_t *timeline(const struct ft_timeline *t)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < t->n; i++) {
+        const struct ft_mark *m = &t->mark[i];
+
+        json_t *one = json_object();
+
+        number(one, "t_ns", (uint64_t)m->monotonic);
+        number(one, "t_wall", (uint64_t)m->wall);
+        text(one, "what", m->what);
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
+void agent_pair_status(struct agent *a, struct ft_pair_status *s)
+{
+    if (a->pri != NULL) {
+        pri_driver_status(a->pri, s);
+    } else if (a->bak != NULL) {
+        bak_driver_status(a->bak, s);
+    } else {
+        *s = a->last;
+    }
+}
+
+json_t *agent_status(struct agent *a)
+{
+    struct ft_pair_status s;
+    char pair[33];
+    json_t *o;
+
+    agent_pair_status(a, &s);
+    hex(pair, &s.pair);
+    o = json_object();
+    text(o, "uuid", a->uuid);
+    text(o, "role", a->role);
+    text(o, "state", s.state);
+    text(o, "reason", s.reason);
+    text(o, "pair", pair);
+    number(o, "generation", s.generation);
+    text(o, "peer", s.peer);
+    number(o, "position", s.position);
+    number(o, "acked", s.acked);
+    number(o, "executed", s.executed);
+    number(o, "lag_ms", s.lag_ms);
+    number(o, "log_bytes", s.log_bytes);
+    number(o, "log_bytes_per_s", a->log_rate);
+    number(o, "lease_ms", s.lease_ms);
+    number(o, "detect_ms", (uint64_t)a->options.failover_detect_ms);
+    text(o, "fence", a->options.failover_fence);
+    number(o, "since_ms",
+           (uint64_t)((ft_monotonic() - a->since) / FT_NS_PER_MS));
+    number(o, "qemu_pid", a->vmlink != NULL
+                              ? (uint64_t)ft_vmlink_pid(a->vmlink) : 0);
+    text(o, "qemu", a->greeted ? a->qemu.qemu.s : "");
+    json_object_set_new(o, "progress",
+                        json_pack("{s:I,s:I}", "sent",
+                                  (json_int_t)s.clone_sent, "remaining",
+                                  (json_int_t)s.clone_remaining));
+    json_object_set_new(o, "timeline", timeline(&a->timeline));
+    return o;
+}
+
+/* ---- changes ------------------------------------------------------------ */
+
+void agent_changed(struct agent *a)
+{
+    struct ft_pair_status s;
+
+    agent_pair_status(a, &s);
+    if (a->state == NULL || strcmp(a->state, s.state) != 0) {
+        a->state = s.state;
+        a->since = ft_monotonic();
+    }
+    agent_sock_event(a);
+}
+
+static void on_rate(struct ft_timer *t, void *arg)
+{
+    struct agent *a = arg;
+    struct ft_pair_status s;
+
+    (void)t;
+    agent_pair_status(a, &s);
+    a->log_rate = s.log_bytes > a->rate_bytes ? s.log_bytes - a->rate_bytes
+                                              : 0;
+    a->rate_bytes = s.log_bytes;
+}
+
+void agent_status_init(struct agent *a)
+{
+    a->last.state = "alone";
+    a->role = "none";
+    a->since = ft_monotonic();
+    ft_timer_init(&a->rate, a->loop, on_rate, a);
+    ft_timer_every(&a->rate, FT_NS_PER_S);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * agent.h - the parts of lockstep-agent, one process for each VM and host
+ *
+ * Theory of Operation
+ *
+ * The agent owns the vmlink to its QEMU and, while there is one, a driver:
+ * the primary's (primary/driver.h) for a guest that runs here, by itself or
+ * protected, the backup's (backup/driver.h) for a replica. A replica that
+ * goes live swaps the one for the other, on the same QEMU.
+ *
+ *   agent.c         start, options, signals
+ *   agent-vm.c      the vmlink's life, which driver there is, commands
+ *   agent-sock.c    agent.sock: commands of lockstepd, events to it
+ *   agent-status.c  the status object
+ *
+ * The process is started by lockstepd and survives it; nothing that a
+ * failover needs is outside this process, the two QEMUs, and the arbiter.
+ */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdio.h>
+
+#include "backup/driver.h"
+#include "common/host/jsonline.h"
+#include "common/host/loop.h"
+#include "common/host/options.h"
+#include "common/host/pair.h"
+#include "common/host/vmlink.h"
+#include "primary/driver.h"
+
+#define AGENT_PATH_MAX 320
+
+struct agent {
+    struct ev_loop *loop;
+    struct ft_options options;
+    char uuid[37], object[80];      /* object: "pair web1", for messages */
+    lc_id vm, nonce;
+    char dir[FT_OPTION_TEXT + 48];  /* .../vm/UUID */
+    FILE *trace;
+
+    /* agent-vm.c */
+    struct ft_vmlink *vmlink;
+    struct ft_timer retry;          /* to connect to QEMU */
+    struct ft_timer tidy;           /* after a driver's change */
+    struct ft_timer mute;           /* vmlink closed: is QEMU gone too? */
+    bool greeted;                   /* VL_HELLO has come */
+    bool gone;                      /* the process has ended */
+    struct lc_vl_hello qemu;
+    struct pri_driver *pri;
+    struct bak_driver *bak;
+    const char *role;               /* none, primary, backup */
+    struct ft_pair_status last;     /* when there is no driver */
+    char arbiter[FT_OPTION_TEXT];
+    struct ft_timeline timeline;
+
+    /* agent-status.c */
+    const char *state;
+    ft_ns since;                    /* of that state, monotonic */
+    uint64_t rate_bytes, log_rate;  /* log_bytes_per_s */
+    struct ft_timer rate;
+
+    struct ft_json_server *server;
+};
+
+/* agent.c: leave the loop. */
+void agent_quit(struct agent *a);
+
+/* agent-vm.c */
+void agent_vm_start(struct agent *a);
+void agent_vm_stop(struct agent *a);
+/* Commands: 0, or -1 and why it is refused; nothing has changed then. */
+int agent_protect(struct agent *a, const struct pri_pair *pair,
+                  struct ft_err *err);
+/* The pair's part of c is filled in. */
+int agent_backup(struct agent *a, struct bak_driver_config *c,
+                 struct ft_err *err);
+int agent_unprotect(struct agent *a, struct ft_err *err);
+bool agent_is_busy(const struct agent *a);
+
+/* agent-sock.c */
+int agent_sock_open(struct agent *a, struct ft_err *err);
+void agent_sock_close(struct agent *a);
+void agent_sock_event(struct agent *a);
+
+/* agent-status.c */
+void agent_status_init(struct agent *a);
+/* The driver's, or the last one's. */
+void agent_pair_status(struct agent *a, struct ft_pair_status *s);
+json_t *agent_status(struct agent *a);          /* gives it */
+/* What is shown has changed: tell the clients. */
+void agent_changed(struct agent *a);
+int agent_unhex(lc_id *id, const char *hex);    /* 32 digits, dashes allowed */
+
+#endif

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * driver.c - hosts the primary's core: events in, effects out, in order
+ *
+ * Whatever happens becomes an event in a queue. One event is stepped at a
+ * time and all its effects are carried out before the next; an effect whose
+ * answer is there at once (SHUT_GATE) puts it into the queue.
+ */
+#include "primary/driver-internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/host/log.h"
+
+void pri_detail(struct pri_driver *d, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(d->detail, sizeof(d->detail), fmt, ap);
+    va_end(ap);
+}
+
+/* ---- the arbiter -------------------------------------------------------- */
+
+static void on_arbiter(struct tas_driver *f, enum tas_op op,
+                       uint64_t generation, enum tas_result result, void *arg)
+{
+    struct pri_driver *d = arg;
+
+    (void)f;
+    if (op == TAS_OP_FREE) {
+        pri_raise(d, (struct pri_event){ .kind = PRI_EV_FREED,
+                                         .generation = generation,
+                                         .ok = result == TAS_RES_DONE });
+        return;
+    }
+    ft_timeline_add(d->c.timeline, d->c.object, "arbitration %s",
+                    result == TAS_RES_WON ? "won" : "lost");
+    pri_raise(d, (struct pri_event){ .kind = PRI_EV_ARBITRATED,
+                                     .generation = generation,
+                                     .ok = result == TAS_RES_WON });
+}
+
+static int open_arbiter(struct pri_driver *d, const char *uri,
+                        const lc_id *pair, struct ft_err *err)
+{
+    struct tas_driver *f;
+
+    f = tas_driver_open(d->c.loop, uri, &d->c.vm, pair, &d->c.nonce,
+                      d->c.options->host_name, on_arbiter, d, err);
+    if (f == NULL) {
+        return -1;
+    }
+    tas_driver_close(d->arbiter);
+    d->arbiter = f;
+    return 0;
+}
+
+/* ---- effects ------------------------------------------------------------ */
+
+static void send_vmlink(struct pri_driver *d, uint16_t type)
+{
+    struct lc_msg m = { .type = type };
+    struct ft_err err;
+
+    if (type == LC_VL_FENCE) {
+        lc_set_str(&m.u.vl_fence.text, pri_reason_text(d->core.reason));
+    }
+    if (ft_vmlink_send(d->c.vmlink, &d->pair,
+                       d->core.next ? d->core.next : d->core.generation, &m,
+                       NULL, 0, &err) < 0 && type != LC_VL_FENCE) {
+        ft_error("%s: %s", d->c.object, err.text);
+    }
+}
+
+static void send_end(struct pri_driver *d, int code)
+{
+    struct lc_msg m = { .type = LC_END };
+
+    m.u.end.reason = (uint8_t)code;
+    lc_set_str(&m.u.end.text, pri_reason_text(d->core.reason));
+    pri_peer_send(d, &m);
+}
+
+static void send_position(struct pri_driver *d, uint16_t type,
+                          uint64_t position)
+{
+    struct lc_msg m = { .type = type };
+
+    switch (type) {
+    case LC_PROTECTED:
+        m.u.protected.position = position;
+        break;
+    case LC_RELINQUISH:
+        m.u.relinquish.position = position;
+        break;
+    default:
+        m.u.relinquish_ack.position = position;
+        break;
+    }
+    pri_peer_send(d, &m);
+}
+
+static void fence(struct pri_driver *d)
+{
+    struct ft_err err;
+
+    send_vmlink(d, LC_VL_FENCE);
+    if (ft_vmlink_kill(d->c.vmlink, &err) < 0) {
+        ft_error("%s: %s", d->c.object, err.text);
+    }
+}
+
+static void shut_gate(struct pri_driver *d)
+{
+    pri_raise(d, (struct pri_event){ .kind = PRI_EV_SHUT,
+                                     .position = pri_log_shut(d) });
+}
+
+static void carry_out(struct pri_driver *d, const struct pri_effect *e)
+{
+    struct lc_msg m = { .type = LC_CLONE_FAILED };
+
+    switch (e->kind) {
+    case PRI_DO_CONNECT:
+        pri_peer_connect(d);
+        break;
+    case PRI_DO_START_CLONE:
+        pri_peer_clone(d);
+        break;
+    case PRI_DO_CANCEL_CLONE:
+        send_vmlink(d, LC_VL_CANCEL);
+        pri_peer_clone_over(d);
+        break;
+    case PRI_DO_SEND_HEARTBEAT:
+        break; /* heartbeat.c has a timer of its own */
+    case PRI_DO_SEND_ENTRIES:
+        pri_log_send(d, e->position, e->stamp);
+        break;
+    case PRI_DO_SHUT_GATE:
+        shut_gate(d);
+        break;
+    case PRI_DO_WRITE_FREE:
+        tas_driver_begin(d->arbiter, TAS_OP_FREE, e->generation);
+        break;
+    case PRI_DO_SEND_PROTECTED:
+        send_position(d, LC_PROTECTED, e->position);
+        break;
+    case PRI_DO_OPEN_GATE:
+        pri_log_release(d, e->position, e->lease_until, true);
+        break;
+    case PRI_DO_RELEASE:
+        pri_log_release(d, e->position, e->lease_until, false);
+        break;
+    case PRI_DO_ARBITRATE:
+        ft_timeline_add(d->c.timeline, d->c.object, "arbitration begun");
+        tas_driver_begin(d->arbiter, TAS_OP_TAKE, e->generation);
+        break;
+    case PRI_DO_STOP_ARBITER:
+        tas_driver_stop(d->arbiter);
+        break;
+    case PRI_DO_GO_ALONE:
+        send_vmlink(d, LC_VL_GO_ALONE);
+        break;
+    case PRI_DO_FENCE:
+        fence(d);
+        break;
+    case PRI_DO_SEND_RELINQUISH:
+        send_position(d, LC_RELINQUISH, e->position);
+        break;
+    case PRI_DO_SEND_RELINQUISH_ACK:
+        send_position(d, LC_RELINQUISH_ACK, e->position);
+        break;
+    case PRI_DO_SEND_END:
+        send_end(d, e->code);
+        break;
+    case PRI_DO_SEND_CLONE_FAILED:
+        lc_set_str(&m.u.clone_failed.text, d->detail);
+        pri_peer_send(d, &m);
+        break;
+    case PRI_DO_CLOSE:
+        pri_log_stop(d);
+        pri_peer_close(d);
+        break;
+    case PRI_DO_COUNT:
+        abort();
+    }
+}
+
+/* ---- stepping ----------------------------------------------------------- */
+
+/* What a change of state means for people. */
+static void note_state(struct pri_driver *d, enum pri_state before)
+{
+    enum pri_state now = d->core.state;
+    const char *why = pri_reason_text(d->core.reason);
+    bool bound = before == PRI_ST_PROTECTED || before == PRI_ST_ANNOUNCING;
+
+    if (now != PRI_ST_ALONE) {
+        d->live = false;
+    }
+    switch (now) {
+    case PRI_ST_SUSPECTING:
+    case PRI_ST_ARBITRATING:
+    case PRI_ST_RELINQUISHING:
+        if (bound) {
+            ft_log_dump(d->c.object);
+            ft_timeline_clear(d->c.timeline);
+            ft_timeline_add(d->c.timeline, d->c.object, "%s", why);
+        }
+        break;
+    case PRI_ST_ALONE:
+        pri_log_close(d);
+        ft_info("%s: alone%s%s", d->c.object, *why ? ": " : "", why);
+        break;
+    case PRI_ST_FENCED:
+    case PRI_ST_ENDED:
+        pri_log_close(d);
+        ft_info("%s: %s: %s", d->c.object, pri_pair_state(now), why);
+        break;
+    case PRI_ST_PROTECTED:
+        d->detail[0] = '\0';
+        ft_info("%s: protected by %s, generation %" PRIu64, d->c.object,
+                d->peer, d->core.generation);
+        break;
+    default:
+        break;
+    }
+}
+
+static void step(struct pri_driver *d, const struct pri_event *ev)
+{
+    enum pri_state before = d->core.state;
+    struct pri_update up = { 0 };
+    const char *broken;
+
+    pri_step(&d->core, ev, &up);
+    if (before != d->core.state) {
+        ft_debug("%s: %s: %s -> %s", d->c.object, pri_event_name(ev->kind),
+                 pri_state_name(before), pri_state_name(d->core.state));
+    }
+    for (unsigned i = 0; i < up.count; i++) {
+        carry_out(d, &up.effect[i]);
+    }
+    broken = pri_invariant(&d->core);
+    if (broken != NULL) {
+        ft_error("%s: internal: %s", d->c.object, broken);
+        ft_log_dump(d->c.object);
+        abort();
+    }
+    if (before != d->core.state) {
+        note_state(d, before);
+        d->c.changed(d->c.arg);
+    }
+}
+
+static void set_deadline(struct pri_driver *d)
+{
+    ft_ns at = pri_deadline(&d->core), now = ft_boottime();
+
+    if (at == FT_NEVER) {
+        ft_timer_stop(&d->deadline);
+    } else {
+        ft_timer_after(&d->deadline, at > now ? at - now : 0);
+    }
+}
+
+void pri_raise(struct pri_driver *d, struct pri_event ev)
+{
+    if (d->queued == PRI_QUEUE_MAX) {
+        ft_error("%s: internal: the event queue is full", d->c.object);
+        abort();
+    }
+    ev.now = ft_boottime();
+    d->queue[(d->first + d->queued++) % PRI_QUEUE_MAX] = ev;
+    if (d->stepping) {
+        return;
+    }
+    d->stepping = true;
+    while (d->queued > 0) {
+        struct pri_event next = d->queue[d->first];
+
+        d->first = (d->first + 1) % PRI_QUEUE_MAX;
+        d->queued--;
+        if (pri_expects(&d->core, next.kind)) {
+            step(d, &next);
+        } else {
+            /* Only QEMU can bring this about, by a message that answers
+             * nothing. */
+            ft_warning("%s: unexpected: %s while %s", d->c.object,
+                       pri_event_name(next.kind),
+                       pri_state_name(d->core.state));
+        }
+    }
+    d->stepping = false;
+    set_deadline(d);
+}
+
+static void on_deadline(struct ft_timer *t, void *arg)
+{
+    (void)t;
+    pri_raise_kind(arg, PRI_EV_TIMEOUT);
+}
+
+/* ---- the owner's calls -------------------------------------------------- */
+
+struct pri_driver *pri_driver_new(const struct pri_driver_config *c)
+{
+    struct pri_driver *d = calloc(1, sizeof(*d));
+    struct ft_timing timing = FT_TIMING_DEFAULT;
+    struct ft_err err;
+
+    if (d == NULL) {
+        return NULL;
+    }
+    d->c = *c;
+    d->pair = c->pair;
+    d->live = c->live;
+    timing.detect = c->options->failover_detect_ms * FT_NS_PER_MS;
+    timing.lease = c->options->failover_lease_ms * FT_NS_PER_MS;
+    timing.margin = c->options->failover_margin_ms * FT_NS_PER_MS;
+    pri_init(&d->core, &timing, c->generation);
+    ft_timer_init(&d->deadline, c->loop, on_deadline, d);
+    pri_peer_init(d);
+    if (c->claim != NULL && open_arbiter(d, c->claim, &c->pair, &err) == 0) {
+        tas_driver_begin(d->arbiter, TAS_OP_TAKE, c->generation);
+    }
+    return d;
+}
+
+void pri_driver_free(struct pri_driver *d)
+{
+    if (d == NULL) {
+        return;
+    }
+    ft_timer_stop(&d->deadline);
+    pri_peer_close(d);
+    pri_log_close(d);
+    tas_driver_close(d->arbiter);
+    lc_tls_free(d->tls);
+    free(d);
+}
+
+int pri_driver_protect(struct pri_driver *d, const struct pri_pair *pair,
+                       struct ft_err *err)
+{
+    const struct ft_options *o = d->c.options;
+    struct lc_tls *tls;
+
+    if (!pri_expects(&d->core, PRI_EV_PROTECT)) {
+        return ft_err_set(err, EBUSY, "%s: it is %s already", d->c.object,
+                          pri_pair_state(d->core.state));
+    }
+    if (pair->generation <= d->core.highest) {
+        return ft_err_set(err, EINVAL, "%s: generation %" PRIu64 " was used "
+                          "before; the next is %" PRIu64, d->c.object,
+                          pair->generation, d->core.highest + 1);
+    }
+    tls = lc_tls_load(o->pki_dir, o->host_name, err);
+    if (tls == NULL) {
+        return -1;
+    }
+    if (open_arbiter(d, pair->arbiter, &pair->pair, err) < 0) {
+        lc_tls_free(tls);
+        return -1;
+    }
+    lc_tls_free(d->tls);
+    d->tls = tls;
+    d->pair = pair->pair;
+    d->port = pair->port;
+    d->downtime_ms = pair->downtime_ms;
+    snprintf(d->peer, sizeof(d->peer), "%s", pair->peer);
+    snprintf(d->address, sizeof(d->address), "%s", pair->address);
+    snprintf(d->arbiter_uri, sizeof(d->arbiter_uri), "%s", pair->arbiter);
+    d->detail[0] = '\0';
+    ft_info("%s: making a backup on %s, generation %" PRIu64, d->c.object,
+            d->peer, pair->generation);
+    pri_raise(d, (struct pri_event){ .kind = PRI_EV_PROTECT,
+                                     .generation = pair->generation });
+    return 0;
+}
+
+int pri_driver_orphan(struct pri_driver *d, const lc_id *pair,
+                      uint64_t generation, uint64_t position,
+                      const char *arbiter, struct ft_err *err)
+{
+    if (open_arbiter(d, arbiter, pair, err) < 0) {
+        return -1;
+    }
+    d->pair = *pair;
+    d->seen = d->sent = position;
+    ft_warning("%s: QEMU was found recording for generation %" PRIu64
+               " without its agent; its gate stays shut, and it goes on "
+               "alone only if its backup does not", d->c.object, generation);
+    ft_timeline_clear(d->c.timeline);
+    ft_timeline_add(d->c.timeline, d->c.object, "orphan found");
+    pri_raise(d, (struct pri_event){ .kind = PRI_EV_ORPHAN,
+                                     .generation = generation });
+    return 0;
+}
+
+void pri_driver_unprotect(struct pri_driver *d)
+{
+    pri_raise_kind(d, PRI_EV_UNPROTECT);
+}
+
+void pri_driver_gone(struct pri_driver *d)
+{
+    /* What it had committed before it died may still be sent. */
+    pri_log_drain(d);
+    pri_raise_kind(d, PRI_EV_QEMU_DIED);
+}
+
+static void on_failed(struct pri_driver *d, const struct lc_vl_failed *f)
+{
+    const char *name = lc_type_name(f->command);
+
+    pri_detail(d, "%s", f->text.s);
+    ft_warning("%s: QEMU: %s failed: %s", d->c.object,
+               name != NULL ? name : "a command", f->text.s);
+    if (f->command == LC_VL_CLONE) {
+        pri_raise_kind(d, PRI_EV_CLONE_STOPPED);
+    }
+}
+
+void pri_driver_message(struct pri_driver *d, const struct lc_msg *msg)
+{
+    switch (msg->type) {
+    case LC_VL_CLONED:
+        ft_info("%s: cloned, the guest paused %" PRIu64 " us", d->c.object,
+                msg->u.vl_cloned.pause_ns / 1000);
+        pri_raise_kind(d, PRI_EV_CLONED);
+        break;
+    case LC_VL_FAILED:
+        on_failed(d, &msg->u.vl_failed);
+        break;
+    case LC_VL_ALONE:
+        ft_timeline_add(d->c.timeline, d->c.object, "the guest goes on alone");
+        pri_raise_kind(d, PRI_EV_WENT_ALONE);
+        break;
+    case LC_VL_ENDED:
+        ft_info("%s: the guest powered off", d->c.object);
+        pri_log_drain(d);
+        pri_raise(d, (struct pri_event){
+                         .kind = PRI_EV_POWERED_OFF,
+                         .position = msg->u.vl_ended.position });
+        break;
+    case LC_VL_PROGRESS:
+        d->clone_sent = msg->u.vl_progress.sent;
+        d->clone_remaining = msg->u.vl_progress.remaining;
+        d->c.changed(d->c.arg);
+        break;
+    default:
+        ft_warning("%s: unexpected from QEMU: %s", d->c.object,
+                   lc_type_name(msg->type));
+        break;
+    }
+}
+
+/* ---- what it looks like ------------------------------------------------- */
+
+void pri_driver_status(struct pri_driver *d, struct ft_pair_status *s)
+{
+    const char *why = pri_reason_text(d->core.reason);
+    const char *trouble = tas_driver_trouble(d->arbiter);
+    ft_ns now = ft_boottime();
+
+    memset(s, 0, sizeof(*s));
+    s->state = d->live ? "live" : pri_pair_state(d->core.state);
+    snprintf(s->reason, sizeof(s->reason), "%s%s%s%s%s", why,
+             *why && d->detail[0] ? ": " : "",
+             *why ? d->detail : "", trouble ? "; arbiter: " : "",
+             trouble ? trouble : "");
+    s->pair = d->pair;
+    s->generation = d->core.next ? d->core.next : d->core.generation;
+    if (pri_driver_is_busy(d)) {
+        snprintf(s->peer, sizeof(s->peer), "%s", d->peer);
+    }
+    s->position = d->core.sent;
+    s->acked = d->core.acked;
+    s->executed = d->executed;
+    s->lag_ms = (uint64_t)(ft_lag_of(&d->lag, d->executed, now) /
+                           FT_NS_PER_MS);
+    s->log_bytes = d->log_bytes;
+    if (d->core.gate == PRI_GATE_RULE && d->core.lease_until > now) {
+        s->lease_ms = (uint64_t)((d->core.lease_until - now) / FT_NS_PER_MS);
+    }
+    s->clone_sent = d->clone_sent;
+    s->clone_remaining = d->clone_remaining;
+}
+
+bool pri_driver_is_busy(const struct pri_driver *d)
+{
+    return d->core.state != PRI_ST_ALONE && !pri_driver_is_over(d);
+}
+
+bool pri_driver_is_over(const struct pri_driver *d)
+{
+    return d->core.state == PRI_ST_FENCED || d->core.state == PRI_ST_ENDED;
+}
+
+bool pri_driver_is_primary(const struct pri_driver *d)
+{
+    return d->core.generation != 0 || d->core.next != 0;
+}
