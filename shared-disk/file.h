@@ -66,6 +66,9 @@ int tas_file_each(const char *dir,
                              void *arg),
                   void *arg, struct ft_err *err);
 
+/* Make an NFS client ask its server for this folder's names again. */
+void tas_file_refresh(const char *folder);
+
 /* For tests: what the system calls of the test-and-set do. NULL members mean
  * the real ones. Not for several threads. */
 struct tas_file_faults {

@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* file.c - the arbiter in a folder on shared storage (see file.h) */
+#include "shared-disk/file.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MARK_TEXT "lockstep arbiter 1 "
+#define FOLDER 600        /* DIR and a UUID */
+#define PATH 700
+
+struct tas_file_faults tas_file_faults;
+
+static int do_link(const char *from, const char *to)
+{
+    return tas_file_faults.link ? tas_file_faults.link(from, to)
+                                : link(from, to);
+}
+
+static int do_fsync(int fd)
+{
+    return tas_file_faults.fsync ? tas_file_faults.fsync(fd) : fsync(fd);
+}
+
+const char *tas_file_dir(const char *uri, struct ft_err *err)
+{
+    if (strncmp(uri, "file:/", 6)) {
+        ft_err_set(err, EINVAL, "arbiter %s: only file:/FOLDER is known",
+                   uri);
+        return NULL;
+    }
+    if (strlen(uri) > 512) {
+        ft_err_set(err, ENAMETOOLONG, "arbiter: a path of over 512 bytes");
+        return NULL;
+    }
+    return uri + 5;
+}
+
+/* ---- the mark ---- */
+
+static int random_hex(char *to, size_t digits)
+{
+    uint8_t bytes[16];
+    size_t i;
+
+    if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {
+        return -1;
+    }
+    for (i = 0; i < digits; i++) {
+        to[i] = "0123456789abcdef"[bytes[i / 2] >> (i % 2 ? 0 : 4) & 15];
+    }
+    to[digits] = '\0';
+    return 0;
+}
+
+static int sync_folder(const char *path, struct ft_err *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+    if (fd < 0) {
+        return ft_err_sys(err, errno, "arbiter %s", path);
+    }
+    rc = do_fsync(fd);
+    if (rc < 0) {
+        ft_err_sys(err, errno, "arbiter %s: cannot sync the folder", path);
+    }
+    close(fd);
+    return rc;
+}
+
+/* A new file with these bytes, on the storage when 0 is returned. */
+static int write_file(const char *path, const void *bytes, size_t n,
+                      struct ft_err *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    if (fd < 0) {
+        return ft_err_sys(err, errno, "arbiter %s: cannot create", path);
+    }
+    errno = 0;
+    if (write(fd, bytes, n) != (ssize_t)n) {
+        ft_err_sys(err, errno ? errno : ENOSPC, "arbiter %s: cannot write",
+                   path);
+    } else if (do_fsync(fd) < 0) {
+        ft_err_sys(err, errno, "arbiter %s: cannot sync", path);
+    } else if (close(fd) < 0) {
+        fd = -1;
+        ft_err_sys(err, errno, "arbiter %s: cannot close", path);
+    } else {
+        return 0;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    unlink(path);
+    return -1;
+}
+
+/* Up to cap bytes; what is longer is cap bytes too. -1: err, code ENOENT. */
+static ssize_t read_file(const char *path, void *to, size_t cap,
+                         struct ft_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t used = 0;
+    ssize_t n = 0;
+
+    if (fd < 0) {
+        return ft_err_sys(err, errno, "arbiter %s: cannot read", path);
+    }
+    while (used < cap &&
+           (n = read(fd, (char *)to + used, cap - used)) > 0) {
+        used += (size_t)n;
+    }
+    if (n < 0) {
+        ft_err_sys(err, errno, "arbiter %s: cannot read", path);
+    }
+    close(fd);
+    return n < 0 ? -1 : (ssize_t)used;
+}
+
+int tas_file_id(const char *dir, char id[TAS_FILE_ID], struct ft_err *err)
+{
+    enum { prefix = sizeof(MARK_TEXT) - 1 };
+    char path[PATH], text[prefix + TAS_FILE_ID + 1];
+    ssize_t n;
+    size_t i;
+
+    snprintf(path, sizeof(path), "%s/" TAS_FILE_MARK, dir);
+    n = read_file(path, text, sizeof(text), err);
+    if (n < 0) {
+        if (err && err->code == ENOENT) {
+            ft_err_set(err, ENOENT, "arbiter %s: no mark here: the storage "
+                       "is not mounted, or the folder was never prepared "
+                       "with `lockstep arbiter format`", dir);
+        }
+        return -1;
+    }
+    if (n != prefix + TAS_FILE_ID ||
+        memcmp(text, MARK_TEXT, prefix) || text[n - 1] != '\n') {
+        return ft_err_set(err, EINVAL, "arbiter %s: damaged, or not a mark",
+                          path);
+    }
+    for (i = 0; i < TAS_FILE_ID - 1; i++) {
+        if (!isxdigit((unsigned char)text[prefix + i])) {
+            return ft_err_set(err, EINVAL, "arbiter %s: damaged", path);
+        }
+    }
+    memcpy(id, text + prefix, TAS_FILE_ID - 1);
+    id[TAS_FILE_ID - 1] = '\0';
+    return 0;
+}
+
+/* What stands in a folder that is to be marked. */
+static int look_before_format(const char *dir, bool *marked,
+                              struct ft_err *err)
+{
+    char foreign[128] = "";
+    struct dirent *e;
+    DIR *d;
+
+    *marked = false;
+    if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
+        return ft_err_sys(err, errno, "arbiter %s: cannot make the folder",
+                          dir);
+    }
+    d = opendir(dir);
+    if (!d) {
+        return ft_err_sys(err, errno, "arbiter %s", dir);
+    }
+    while ((e = readdir(d))) {
+        if (!strcmp(e->d_name, TAS_FILE_MARK)) {
+            *marked = true;
+        } else if (e->d_name[0] != '.' &&
+                   strcmp(e->d_name, "lost+found")) {
+            snprintf(foreign, sizeof(foreign), "%.127s", e->d_name);
+        }
+    }
+    closedir(d);
+    if (!*marked && *foreign) {
+        return ft_err_set(err, ENOTEMPTY, "arbiter %s: the folder is in use "
+                          "for something else (it has %s in it); name an "
+                          "empty one", dir, foreign);
+    }
+    return 0;
+}
+
+/* Everything visible goes into the hidden folder .old-RANDOM: --force gives
+ * a fresh arbiter, not a lost history. */
+static int move_aside(const char *dir, struct ft_err *err)
+{
+    char old[PATH], from[PATH * 2], to[PATH * 2], tag[9];
+    struct dirent *e;
+    DIR *d;
+    int rc = 0;
+
+    if (random_hex(tag, 8) < 0) {
+        return ft_err_sys(err, errno, "random numbers");
+    }
+    snprintf(old, sizeof(old), "%s/.old-%s", dir, tag);
+    if (mkdir(old, 0755) < 0) {
+        return ft_err_sys(err, errno, "arbiter %s: cannot make", old);
+    }
+    d = opendir(dir);
+    if (!d) {
+        return ft_err_sys(err, errno, "arbiter %s", dir);
+    }
+    while (!rc && (e = readdir(d))) {
+        if (e->d_name[0] == '.' || !strcmp(e->d_name, "lost+found")) {
+            continue;
+        }
+        snprintf(from, sizeof(from), "%s/%s", dir, e->d_name);
+        snprintf(to, sizeof(to), "%s/%s", old, e->d_name);
+        rc = rename(from, to);
+        if (rc < 0) {
+            ft_err_sys(err, errno, "arbiter %s: cannot move to %s", from,
+                       old);
+        }
+    }
+    closedir(d);
+    return rc;
+}
+
+int tas_file_format(const char *dir, bool force, char id[TAS_FILE_ID],
+                    struct ft_err *err)
+{
+    char path[PATH], temp[PATH], fresh[TAS_FILE_ID], text[64];
+    bool marked;
+    int n, rc;
+
+    if (look_before_format(dir, &marked, err) < 0) {
+        return -1;
+    }
+    if (marked && !force) {
+        return ft_err_set(err, EEXIST, "arbiter %s: is marked already; "
+                          "formatting it anew (--force) takes the records "
+                          "of all its VMs away", dir);
+    }
+    if (marked && move_aside(dir, err) < 0) {
+        return -1;
+    }
+    if (random_hex(fresh, TAS_FILE_ID - 1) < 0) {
+        return ft_err_sys(err, errno, "random numbers");
+    }
+    n = snprintf(text, sizeof(text), MARK_TEXT "%s\n", fresh);
+    snprintf(path, sizeof(path), "%s/" TAS_FILE_MARK, dir);
+    snprintf(temp, sizeof(temp), "%s/.mark-%s", dir, fresh);
+    if (write_file(temp, text, (size_t)n, err) < 0) {
+        return -1;
+    }
+    /* link, not rename: of two formats at once one fails */
+    rc = link(temp, path);
+    if (rc < 0) {
+        ft_err_sys(err, errno, "arbiter %s: cannot mark", dir);
+    }
+    unlink(temp);
+    if (rc < 0 || sync_folder(dir, err) < 0) {
+        return -1;
+    }
+    if (id) {
+        memcpy(id, fresh, TAS_FILE_ID);
+    }
+    return 0;
+}
+
+/* ---- a VM's folder ---- */
+
+static void vm_folder(char *to, size_t cap, const char *dir,
+                      const uint8_t vm[16])
+{
+    snprintf(to, cap, "%s/%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+             "%02x%02x%02x%02x%02x%02x", dir, vm[0], vm[1], vm[2], vm[3],
+             vm[4], vm[5], vm[6], vm[7], vm[8], vm[9], vm[10], vm[11], vm[12],
+             vm[13], vm[14], vm[15]);
+}
+
+/* free.G and owned.G, G without leading zeros. */
+static bool parse_name(const char *name, enum tas_kind *kind, uint64_t *g)
+{
+    const char *digits;
+    char *end;
+
+    if (!strncmp(name, "free.", 5)) {
+        *kind = TAS_FREE;
+        digits = name + 5;
+    } else if (!strncmp(name, "owned.", 6)) {
+        *kind = TAS_OWNED;
+        digits = name + 6;
+    } else {
+        return false;
+    }
+    if (*digits < '1' || *digits > '9') {
+        return false;
+    }
+    errno = 0;
+    *g = strtoull(digits, &end, 10);
+    return !errno && !*end;
+}
+
+static void record_path(char *to, size_t cap, const char *folder,
+                        enum tas_kind kind, uint64_t g)
+{
+    snprintf(to, cap, "%s/%s.%" PRIu64, folder,
+             kind == TAS_FREE ? "free" : "owned", g);
+}
+
+/* One file's block, checked against its name. */
+static int read_block(const char *folder, enum tas_kind kind, uint64_t g,
+                      const uint8_t vm[16], struct tas_block *b,
+                      struct ft_err *err)
+{
+    uint8_t bytes[TAS_BLOCK_SIZE + 1];
+    char path[PATH];
+    const char *wrong;
+    ssize_t n;
+
+    record_path(path, sizeof(path), folder, kind, g);
+    n = read_file(path, bytes, sizeof(bytes), err);
+    if (n < 0) {
+        return -1;
+    }
+    wrong = tas_block_decode(b, bytes, (size_t)n);
+    if (!wrong && (b->generation != g || memcmp(b->vm, vm, 16) ||
+                   (b->state == TAS_BLOCK_FREE) != (kind == TAS_FREE))) {
+        wrong = "the record is not what the file's name says";
+    }
+    if (wrong) {
+        memset(b, 0, sizeof(*b));
+        return ft_err_set(err, EBADMSG, "arbiter %s: damaged: %s", path,
+                          wrong);
+    }
+    return 0;
+}
+
+/* A private name in the folder; unique, so that a crash leaves no trap. */
+static int private_path(char *to, size_t cap, const char *folder,
+                        struct ft_err *err)
+{
+    char tag[33];
+
+    if (random_hex(tag, 32) < 0) {
+        return ft_err_sys(err, errno, "random numbers");
+    }
+    snprintf(to, cap, "%s/.try-%s", folder, tag);
+    return 0;
+}
+
+/* Change the folder, so that an NFS client asks its server for the names. A
+ * storage that we may only read is read as it is. */
+void tas_file_refresh(const char *folder)
+{
+    char path[PATH];
+    int fd;
+
+    if (private_path(path, sizeof(path), folder, NULL) < 0) {
+        return;
+    }
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd >= 0) {
+        close(fd);
+        unlink(path);
+    }
+}
+
+/* The highest file of the folder. 0: *kind is TAS_ABSENT when none. */
+static int find_highest(const char *folder, enum tas_kind *kind, uint64_t *g,
+                        struct ft_err *err)
+{
+    struct dirent *e;
+    DIR *d;
+
+    *kind = TAS_ABSENT;
+    *g = 0;
+    d = opendir(folder);
+    if (!d) {
+        if (errno == ENOENT) {
+            return 0;
+        }
+        return ft_err_sys(err, errno, "arbiter %s: cannot read", folder);
+    }
+    errno = 0;
+    while ((e = readdir(d))) {
+        enum tas_kind k;
+        uint64_t n;
+
+        if (parse_name(e->d_name, &k, &n) &&
+            (n > *g || (n == *g && k == TAS_OWNED))) {
+            *kind = k;
+            *g = n;
+        }
+        errno = 0;
+    }
+    if (errno) {
+        ft_err_sys(err, errno, "arbiter %s: cannot read", folder);
+        closedir(d);
+        return -1;
+    }
+    closedir(d);
+    return 0;
+}
+
+int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
+                  struct ft_err *err)
+{
+    char folder[FOLDER], id[TAS_FILE_ID], again[TAS_FILE_ID];
+    enum tas_kind kind;
+    uint64_t g;
+
+    memset(b, 0, sizeof(*b));
+    memcpy(b->vm, vm, 16);
+    vm_folder(folder, sizeof(folder), dir, vm);
+    if (tas_file_id(dir, id, err) < 0) {
+        return -1;
+    }
+    tas_file_refresh(folder);
+    if (find_highest(folder, &kind, &g, err) < 0) {
+        return -1;
+    }
+    /* "No record" is believed only while the mark still stands: the storage
+     * may have gone away in between. */
+    if (tas_file_id(dir, again, err) < 0) {
+        return -1;
+    }
+    if (strcmp(id, again)) {
+        return ft_err_set(err, EAGAIN, "arbiter %s: was formatted anew just "
+                          "now", dir);
+    }
+    return kind == TAS_ABSENT ? 0
+                              : read_block(folder, kind, g, vm, b, err);
+}
+
+/* ---- test-and-set ---- */
+
+/* Is the record at kind, g ours? After a link that reported an error. */
+static enum tas_status look_who(const char *folder, enum tas_kind kind,
+                                uint64_t g, const struct tas_who *who,
+                                struct ft_err *err)
+{
+    struct tas_record seen;
+    struct tas_block b;
+
+    if (read_block(folder, kind, g, who->vm, &b, err) < 0) {
+        return TAS_UNKNOWN;
+    }
+    seen = tas_block_look(&b, who->pair, who->nonce);
+    /* a free record of this pair is as good as ours: it says the same */
+    return (kind == TAS_OWNED ? seen.mine : seen.same_pair)
+           ? TAS_OK : TAS_MISCOMPARE;
+}
+
+static enum tas_status link_private(const char *private, const char *folder,
+                                    enum tas_kind kind, uint64_t g,
+                                    const struct tas_who *who,
+                                    struct ft_err *err)
+{
+    char path[PATH];
+    struct stat st;
+    int code;
+
+    record_path(path, sizeof(path), folder, kind, g);
+    if (do_link(private, path) == 0) {
+        return TAS_OK;
+    }
+    code = errno;
+    if (stat(private, &st) == 0 && st.st_nlink == 2) {
+        return TAS_OK;                       /* it happened all the same */
+    }
+    if (code == EEXIST) {
+        return look_who(folder, kind, g, who, err);
+    }
+    ft_err_sys(err, code, "arbiter %s: cannot link", path);
+    return TAS_UNKNOWN;
+}
+
+/* Add one file, if its name is still to be had. */
+static enum tas_status add_record(const char *folder, enum tas_kind kind,
+                                  uint64_t g, const struct tas_who *who,
+                                  struct ft_err *err)
+{
+    uint8_t bytes[TAS_BLOCK_SIZE];
+    char private[PATH];
+    struct tas_block b;
+    enum tas_status status;
+
+    tas_block_make(&b, kind, g, who->vm, who->pair, who->nonce, who->host);
+    tas_block_encode(&b, bytes);
+    if (private_path(private, sizeof(private), folder, err) < 0 ||
+        write_file(private, bytes, sizeof(bytes), err) < 0) {
+        return TAS_UNKNOWN;
+    }
+    status = link_private(private, folder, kind, g, who, err);
+    /* Others may act on the name; a crash of the storage must not take it
+     * back. Also a loser's answer waits for that. */
+    if (status != TAS_UNKNOWN && sync_folder(folder, err) < 0) {
+        status = TAS_UNKNOWN;
+    }
+    unlink(private);
+    return status;
+}
+
+static int make_folder(const char *dir, const char *folder,
+                       struct ft_err *err)
+{
+    if (mkdir(folder, 0755) == 0) {
+        return sync_folder(dir, err);
+    }
+    return errno == EEXIST ? 0
+           : ft_err_sys(err, errno, "arbiter %s: cannot make", folder);
+}
+
+/* Records of a generation below: those of `expect` must not be changed by
+ * someone else at the same time. */
+static enum tas_status supersede(const char *folder,
+                                 const struct tas_who *who,
+                                 const struct tas_record *expect,
+                                 struct ft_err *err)
+{
+    if (expect->kind != TAS_FREE) {
+        return TAS_OK;     /* owned, and no transition leaves it but ours */
+    }
+    return add_record(folder, TAS_OWNED, expect->generation, who, err);
+}
+
+enum tas_status tas_file_write(const char *dir, const struct tas_who *who,
+                               const struct tas_record *expect,
+                               enum tas_kind desired, uint64_t generation,
+                               struct ft_err *err)
+{
+    char folder[FOLDER];
+    struct tas_record seen;
+    struct tas_block b;
+    enum tas_status status;
+
+    if (tas_file_read(dir, who->vm, &b, err) < 0) {
+        return TAS_UNKNOWN;
+    }
+    seen = tas_block_look(&b, who->pair, who->nonce);
+    if (seen.kind != expect->kind || seen.generation != expect->generation ||
+        seen.mine != expect->mine || seen.same_pair != expect->same_pair) {
+        return TAS_MISCOMPARE;
+    }
+    vm_folder(folder, sizeof(folder), dir, who->vm);
+    if (desired == TAS_OWNED) {
+        if (seen.kind != TAS_FREE || seen.generation != generation) {
+            return TAS_MISCOMPARE;
+        }
+        return add_record(folder, TAS_OWNED, generation, who, err);
+    }
+    if (seen.generation >= generation) {
+        return TAS_MISCOMPARE;
+    }
+    if (make_folder(dir, folder, err) < 0) {
+        return TAS_UNKNOWN;
+    }
+    status = supersede(folder, who, &seen, err);
+    if (status != TAS_OK) {
+        return status;
+    }
+    return add_record(folder, TAS_FREE, generation, who, err);
+}
+
+/* ---- all VMs ---- */
+
+static bool parse_uuid(const char *s, uint8_t out[16])
+{
+    static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+    size_t i, n = 0;
+
+    if (strlen(s) != sizeof(form) - 1) {
+        return false;
+    }
+    memset(out, 0, 16);
+    for (i = 0; form[i]; i++) {
+        if (form[i] == '-') {
+            if (s[i] != '-') {
+                return false;
+            }
+        } else if (!isxdigit((unsigned char)s[i]) ||
+                   isupper((unsigned char)s[i])) {
+            return false;
+        } else {
+            int v = s[i] <= '9' ? s[i] - '0' : s[i] - 'a' + 10;
+
+            out[n / 2] = (uint8_t)(out[n / 2] << 4 | v);
+            n++;
+        }
+    }
+    return true;
+}
+
+int tas_file_each(const char *dir,
+                  void (*fn)(const struct tas_block *b, const char *wrong,
+                             void *arg),
+                  void *arg, struct ft_err *err)
+{
+    char id[TAS_FILE_ID];
+    struct dirent *e;
+    DIR *d;
+
+    if (tas_file_id(dir, id, err) < 0) {
+        return -1;
+    }
+    d = opendir(dir);
+    if (!d) {
+        return ft_err_sys(err, errno, "arbiter %s", dir);
+    }
+    while ((e = readdir(d))) {
+        struct tas_block b;
+        struct ft_err why;
+        uint8_t vm[16];
+
+        if (!parse_uuid(e->d_name, vm)) {
+            continue;
+        }
+        if (tas_file_read(dir, vm, &b, &why) < 0) {
+            memset(&b, 0, sizeof(b));
+            memcpy(b.vm, vm, 16);
+            fn(&b, why.text, arg);
+        } else {
+            fn(&b, NULL, arg);
+        }
+    }
+    closedir(d);
+    return 0;
+}
