@@ -174,6 +174,9 @@ static void on_connect_qemu(struct ft_timer *t, void *arg)
     if (fd >= 0) {
         d->clone = NULL;
         d->relay = lc_relay_start(d->c.loop, c, fd, on_relayed, d);
+        if (d->relay != NULL) {
+            lc_conn_pause(c, false);
+        }
     } else if (++d->connect_tries < QEMU_TRIES) {
         ft_timer_after(t, QEMU_RETRY);
     } else {
@@ -275,6 +278,8 @@ static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
         d->clone = c;
         lc_conn_set_arg(c, &clone_ops, d);
         welcome(d, c);
+        /* What follows is no frame: it waits for the relay. */
+        lc_conn_pause(c, true);
         d->connect_tries = 0;
         ft_timer_after(&d->connect_qemu, QEMU_RETRY);
         return;

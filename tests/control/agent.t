@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# agent.t - two real agents, each with a fake QEMU, over loopback TLS
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Test::More;
+use Time::HiRes qw(time sleep);
+use Agents;
+
+# The only thing that the outside can tell: who made outputs, and when.
+sub one_after_the_other {
+    my ($t, $what) = @_;
+    my @a = $t->outputs("hosta");
+    my @b = $t->wait_for(5, "outputs of hostb",
+        sub { my @o = $t->outputs("hostb"); @o > 20 && \@o })->@*;
+    ok($a[-1]{ns} < $b[0]{ns}, "$what: no output of the old primary comes "
+        . "after the first of the new");
+    ok($a[-1]{counter} < $b[0]{counter}, "$what: nothing that was seen "
+        . "outside is done again or forgotten");
+    my $blackout = ($b[0]{ns} - $a[-1]{ns}) / 1e6;
+    diag(sprintf "%s: %.0f ms without an output", $what, $blackout);
+    return $blackout;
+}
+
+sub fresh {
+    my (%o) = @_;
+    my $t = Agents->new(%o);
+    $t->start;
+    return $t;
+}
+
+subtest "a guest becomes protected" => sub {
+    my $t = fresh();
+    is($t->status("hosta")->{state}, "alone", "before: alone");
+    is($t->status("hosta")->{role}, "none", "before: no role");
+    $t->protected("hosta", "hostb", 1);
+    my ($a, $b) = map { $t->status($_) } "hosta", "hostb";
+    is($a->{role}, "primary", "hosta is the primary");
+    is($b->{role}, "backup", "hostb is the backup");
+    is($a->{generation}, 1, "the generation is shown");
+    is($a->{peer}, "hostb", "the peer is shown");
+    is($a->{fence}, "none", "the fence policy is shown");
+    cmp_ok($a->{lease_ms}, ">", 500, "the lease is valid");
+    my $n = $t->outputs("hosta");
+    sleep 0.3;
+    $a = $t->status("hosta");
+    cmp_ok($t->outputs("hosta") - $n, ">", 20, "outputs flow");
+    cmp_ok($a->{acked}, ">", 0, "acknowledgements come");
+    cmp_ok($a->{executed}, ">", 0, "the replica executes");
+    cmp_ok($a->{lag_ms}, "<", 200, "it keeps up");
+    is(scalar $t->outputs("hostb"), 0, "the replica's outputs are swallowed");
+    $t->stop;
+};
+
+my %deaths = (
+    "kill QEMU" => sub { kill "KILL", $_[0]{qemu} },
+    "kill the agent" => sub { kill "KILL", $_[0]{agent} },
+    "kill both" => sub { kill "KILL", @{ $_[0] }{qw(agent qemu)} },
+);
+for my $death (sort keys %deaths) {
+    subtest "$death of the primary: the backup goes live" => sub {
+        my $t = fresh();
+        $t->protected("hosta", "hostb", 1);
+        $deaths{$death}->($t->{hosta});
+        my $b = $t->wait_state("hostb", "live");
+        is($b->{role}, "primary", "it is a primary then");
+        is($b->{generation}, 1, "in the generation that it won");
+        my @what = map { $_->{what} } @{ $b->{timeline} };
+        like("@what", qr/detected.*arbitration.*go-live.*live:/,
+            "the timeline tells it");
+        note("  $_") for @what;
+        one_after_the_other($t, $death);
+        $t->stop;
+    };
+}
+
+subtest "an agent that comes after a failover lets its QEMU end" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    kill "KILL", $t->{hosta}{agent};
+    $t->gone($t->{hosta}{agent}) || sleep 0.1;
+    $t->start_agent("hosta");
+    $t->wait_state("hostb", "live");
+    my $a = $t->wait_state("hosta", "fenced", 15);
+    like($a->{reason}, qr/won/, "it says that the backup has won");
+    $t->wait_for(2, "end of QEMU", sub { $t->gone($t->{hosta}{qemu}) });
+    one_after_the_other($t, "restarted agent");
+    $t->stop;
+};
+
+subtest "an agent that comes after both others died frees its QEMU" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    kill "KILL", $t->{hosta}{agent}, $t->{hostb}{agent}, $t->{hostb}{qemu};
+    $t->gone($t->{hosta}{agent}) || sleep 0.1;
+    $t->start_agent("hosta");
+    $t->wait_state("hosta", "arbitrating");
+    my $n = $t->outputs("hosta");
+    my $a = $t->wait_state("hosta", "alone", 15);
+    $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    pass("the guest goes on");
+    $t->stop;
+};
+
+for my $frozen ("agent", "qemu", "both") {
+    subtest "freeze $frozen of the primary beyond the timeout" => sub {
+        my $t = fresh();
+        $t->protected("hosta", "hostb", 1);
+        my @pids = $frozen eq "both" ? @{ $t->{hosta} }{qw(agent qemu)}
+                                     : $t->{hosta}{$frozen};
+        kill "STOP", @pids;
+        $t->wait_state("hostb", "live", 10);
+        sleep 0.3;
+        kill "CONT", @pids;
+        $t->wait_state("hosta", $frozen eq "both" ? "fenced" : "fenced", 15);
+        $t->wait_for(2, "end of QEMU", sub { $t->gone($t->{hosta}{qemu}) });
+        pass("the old primary is fenced");
+        one_after_the_other($t, "frozen $frozen");
+        $t->stop;
+    };
+}
+
+subtest "a backup that dies leaves the primary alone" => sub {
+    for my $what ("qemu", "agent") {
+        my $t = fresh();
+        $t->protected("hosta", "hostb", 1);
+        kill "KILL", $t->{hostb}{$what};
+        my $a = $t->wait_state("hosta", "alone");
+        is($a->{role}, "primary", "$what: it stays a primary");
+        my $n = $t->outputs("hosta");
+        $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+        pass("$what: the guest goes on");
+        is(scalar $t->outputs("hostb"), 0, "$what: hostb never went live");
+        $t->stop;
+    }
+};
+
+subtest "unprotect" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    ok($t->command("hosta", { do => "unprotect" })->{ok}, "is accepted");
+    my $a = $t->wait_state("hosta", "alone");
+    like($a->{reason}, qr/unprotected/, "the reason is shown");
+    $t->wait_state("hostb", "ended");
+    $t->wait_for(2, "end of the replica",
+        sub { $t->gone($t->{hostb}{qemu}) });
+    pass("the replica is gone");
+    my $n = $t->outputs("hosta");
+    $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    pass("the guest goes on");
+    $t->start_backup("hostb");
+    $t->protected("hosta", "hostb", 2);
+    pass("it can be protected again");
+    $t->stop;
+};
+
+subtest "a guest that powers off never goes live on the backup" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    kill "USR1", $t->{hosta}{qemu};
+    $t->wait_state($_, "ended") for "hosta", "hostb";
+    sleep 1.5;
+    is(scalar $t->outputs("hostb"), 0, "hostb made no output");
+    like($t->status($_)->{reason}, qr/powered off/, "$_ says why")
+        for "hosta", "hostb";
+    $t->stop;
+};
+
+subtest "the disk out of the backup's reach: it waits" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    kill "USR2", $t->{hostb}{qemu};
+    kill "KILL", @{ $t->{hosta} }{qw(agent qemu)};
+    $t->wait_state("hostb", "arbitrating");
+    sleep 2;
+    my $b = $t->status("hostb");
+    is($b->{state}, "arbitrating", "it does not go live");
+    like($b->{reason}, qr/disk unreachable/, "it says why");
+    kill "USR2", $t->{hostb}{qemu};
+    $t->wait_state("hostb", "live");
+    pass("it goes live once the disk is there");
+    $t->stop;
+};
+
+subtest "protected again, and a second failover" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    kill "KILL", @{ $t->{hosta} }{qw(agent qemu)};
+    delete $t->{hosta}{agent};
+    $t->wait_state("hostb", "live");
+    $t->start_backup("hosta");
+    $t->protected("hostb", "hosta", 2);
+    is($t->status("hostb")->{generation}, 2, "generation 2");
+    my $n = $t->outputs("hosta");
+    kill "KILL", @{ $t->{hostb} }{qw(agent qemu)};
+    $t->wait_state("hosta", "live");
+    $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    my @a = $t->outputs("hosta");
+    my @b = $t->outputs("hostb");
+    ok($b[-1]{ns} < $a[$n]{ns}, "no output after the new primary's first");
+    ok($b[-1]{counter} < $a[$n]{counter}, "nothing is forgotten");
+    $t->stop;
+};
+
+subtest "wrong peers are refused, and the guest keeps running" => sub {
+    for my $cert ("stranger", "hosta-of-other-ca") {
+        my $t = Agents->new(cert_hosta => $cert);
+        $t->start;
+        my $r = $t->protect("hosta", "hostb", 1);
+        if ($r->{ok}) {
+            my $a = $t->wait_for(10, "refusal", sub {
+                my $s = $t->status("hosta");
+                $s->{state} eq "alone" && $s;
+            });
+            like($a->{reason}, qr/\w/, "$cert: the reason is shown");
+        } else {
+            like($r->{error}, qr/hosta|certificate/, "$cert: $r->{error}");
+        }
+        is($t->status("hostb")->{reason}, "waiting for the primary",
+            "$cert: hostb still waits for the right one");
+        my $n = $t->outputs("hosta");
+        $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+        pass("$cert: the guest runs");
+        $t->stop;
+    }
+};
+
+subtest "a backup host that is down" => sub {
+    my $t = fresh();
+    my $r = $t->command("hosta", { do => "protect", $t->pair_args(1),
+            peer => { host => "hostb", address => "127.0.0.1",
+                port => Agents::free_port() } });
+    ok($r->{ok}, "is tried");
+    my $a = $t->wait_for(10, "refusal", sub {
+        my $s = $t->status("hosta");
+        $s->{state} eq "alone" && $s->{reason} && $s;
+    });
+    like($a->{reason}, qr/hostb.*refused/i, "and the reason is shown");
+    note($a->{reason});
+    $t->stop;
+};
+
+subtest "bad input on agent.sock" => sub {
+    my $t = fresh();
+    my %bad = (
+        "not JSON" => ["protect me", qr/JSON/i],
+        "no command" => [{ go => 1 }, qr/"do"/],
+        "an unknown command" => [{ do => "dance" }, qr/unknown.*dance/],
+        "protect without a pair" => [{ do => "protect" }, qr/"pair"/],
+        "a bad pair" => [{ do => "protect", $t->pair_args(1), pair => "xy" },
+            qr/"pair".*hex/],
+        "generation 0" => [{ do => "protect", $t->pair_args(0) },
+            qr/"generation"/],
+        "no peer" => [{ do => "protect", $t->pair_args(1) }, qr/peer/],
+        "a bad port" => [{ do => "protect", $t->pair_args(1), peer =>
+                    { host => "hostb", address => "127.0.0.1",
+                        port => 70000 } }, qr/port/],
+        "an arbiter that is none" => [{ do => "protect", $t->pair_args(1),
+                arbiter => "ftp:/x", peer => { host => "hostb",
+                    address => "127.0.0.1", port => 1 } }, qr/arbiter|ftp/],
+        "backup on a running guest" => [{ do => "backup", $t->pair_args(1),
+                peer => { host => "hostb" } }, qr/does not wait/],
+        "a connection without one" => [{ do => "connection", kind => 1 },
+            qr/descriptor/],
+        "unprotect when alone" => [{ do => "unprotect" }, qr/not protected/],
+    );
+    for my $what (sort keys %bad) {
+        my ($command, $why) = @{ $bad{$what} };
+        my $r = $t->command("hosta", $command);
+        ok($r && !$r->{ok} && $r->{error} =~ $why, "$what: refused")
+            or diag(explain($r));
+        note($r->{error});
+    }
+    is($t->status("hosta")->{state}, "alone", "nothing has changed");
+    $t->protected("hosta", "hostb", 1);
+    my $r = $t->command("hosta", { do => "quit" });
+    ok(!$r->{ok}, "quit is refused while protected");
+    $t->stop;
+};
+
+done_testing();
