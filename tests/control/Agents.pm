@@ -1,3 +1,6 @@
+        my $cert = $o{"cert_$h"} || $h;
+        my $name = $o{"name_$h"} || $h;
+        my $name = $o{"name_$h"} || $h;
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Agents.pm - two hosts for the agent's tests: real agents over loopback TLS,
@@ -20,6 +23,7 @@ my $fake = $ENV{FAKE_QEMU} || "$build/tests/control/fake-qemu";
 my $uuid = "11111111-2222-3333-4444-555555555555";
 my $pki;
 my %alive;    # pid => 1: what this test started
+$SIG{PIPE} = "IGNORE";
 
 # ---- certificates ---------------------------------------------------------
 
@@ -95,11 +99,12 @@ sub new {
     run($helper, "format", "$dir/arbiter");
     for my $h ("hosta", "hostb") {
         my $cert = $o{"cert_$h"} || $h;
+        my $name = $o{"name_$h"} || $h;
         make_path("$dir/$h");
         my $host = { name => $h, dir => "$dir/$h", port => free_port(),
             vm => "$dir/$h/run/vm/$uuid", log => "$dir/$h/stderr" };
         open my $conf, ">", "$dir/$h/conf" or die;
-        print $conf "[host]\nname=$h\nport=$host->{port}\n"
+        print $conf "[host]\nname=$name\nport=$host->{port}\n"
             . "[pki]\ndir=$pki/$cert\n"
             . "[failover]\n" . ($o{failover} || "")
             . "[paths]\nrun=$dir/$h/run\nstate=$dir/$h/state\n"
@@ -133,6 +138,9 @@ sub start_listener {
     my $host = $self->{$h};
     $host->{listener} = spawn($host->{log}, $helper, "forward",
         $host->{port}, "$host->{vm}/agent.sock");
+    $self->wait_for(5, "listener of $h", sub {
+        IO::Socket::INET->new(PeerAddr => "127.0.0.1:$host->{port}");
+    });
 }
 
 # Both hosts up to the point where `protect` can be said.
@@ -157,6 +165,7 @@ sub start_backup {
 sub connect {
     my ($self, $h) = @_;
     my $s = IO::Socket::UNIX->new(Peer => "$self->{$h}{vm}/agent.sock");
+    $self->{$h}{text} = "";
     return $self->{$h}{sock} = $s;
 }
 
@@ -165,7 +174,10 @@ sub command {
     my ($self, $h, $command) = @_;
     my $s = $self->{$h}{sock} || $self->connect($h) or return;
     my $line = ref $command ? encode_json($command) : $command;
-    syswrite $s, "$line\n";
+    if (!syswrite $s, "$line\n") {
+        $s = $self->connect($h) or return;    # it closed the last one
+        syswrite $s, "$line\n";
+    }
     while (1) {
         my $answer = $self->line($h, 5) // return;
         return $answer unless $answer->{event};

@@ -114,7 +114,7 @@ for my $frozen ("agent", "qemu", "both") {
         $t->wait_state("hostb", "live", 10);
         sleep 0.3;
         kill "CONT", @pids;
-        $t->wait_state("hosta", $frozen eq "both" ? "fenced" : "fenced", 15);
+        $t->wait_state("hosta", "fenced", 15);
         $t->wait_for(2, "end of QEMU", sub { $t->gone($t->{hosta}{qemu}) });
         pass("the old primary is fenced");
         one_after_the_other($t, "frozen $frozen");
@@ -184,6 +184,36 @@ subtest "the disk out of the backup's reach: it waits" => sub {
     $t->stop;
 };
 
+subtest "the arbiter out of reach: both wait, one goes on later" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    rename "$t->{dir}/arbiter", "$t->{dir}/away" or die;
+    kill "KILL", $t->{hostb}{listener};
+    kill "STOP", $t->{hosta}{agent};
+    $t->wait_state("hostb", "arbitrating");
+    kill "CONT", $t->{hosta}{agent};
+    $t->wait_state("hosta", "arbitrating");
+    for my $h ("hosta", "hostb") {
+        my $s = $t->wait_for(6, "reason", sub {
+            my $s = $t->status($h);
+            $s->{reason} =~ /arbiter/ && $s;
+        });
+        is($s->{state}, "arbitrating", "$h waits and says for what");
+        note($s->{reason});
+    }
+    my $n = $t->outputs("hosta");
+    sleep 0.3;
+    is(scalar $t->outputs("hosta"), $n, "no output meanwhile");
+    rename "$t->{dir}/away", "$t->{dir}/arbiter" or die;
+    my ($a, $b);
+    $t->wait_for(10, "decision", sub {
+        ($a, $b) = map { $t->status($_)->{state} } "hosta", "hostb";
+        "$a $b" =~ /^(alone fenced|fenced live)$/;
+    });
+    pass("then exactly one of them goes on: hosta $a, hostb $b");
+    $t->stop;
+};
+
 subtest "protected again, and a second failover" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);
@@ -205,8 +235,11 @@ subtest "protected again, and a second failover" => sub {
 };
 
 subtest "wrong peers are refused, and the guest keeps running" => sub {
+    # One of our CA with another name, and one with the right name of
+    # another CA.
     for my $cert ("stranger", "hosta-of-other-ca") {
-        my $t = Agents->new(cert_hosta => $cert);
+        my $name = $cert eq "stranger" ? "stranger" : "hosta";
+        my $t = Agents->new(cert_hosta => $cert, name_hosta => $name);
         $t->start;
         my $r = $t->protect("hosta", "hostb", 1);
         if ($r->{ok}) {
