@@ -264,7 +264,8 @@ static void pri_qemu_died(struct pri *p, const struct pri_event *ev,
         return;
     }
     if (p->powered_off
-        && IN(p, PRI_B(SUSPECTING) | PRI_B(ARBITRATING))) {
+        && IN(p, PRI_B(SUSPECTING) | PRI_B(RECLAIMING)
+                     | PRI_B(ARBITRATING))) {
         return; /* goes on contending, so that it is not revived there */
     }
     p->reason = PRI_WHY_QEMU_DIED;
