@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * client.c - one thread per lockstep command on lockstepd.sock
+ *
+ * A client sends one object, {"do":"protect","domain":...}, and gets lines:
+ * {"line":TEXT} and {"progress":{...}} while it lasts, at the end
+ * {"ok":true,...} or {"ok":false,"error":TEXT}. A client that hangs up
+ * cancels its command.
+ */
+#include "control/ctl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/host/jsonline.h"
+#include "common/host/log.h"
+
+static void say(int fd, json_t *o)
+{
+    ft_json_client_send(fd, o, NULL);
+    json_decref(o);
+}
+
+static void progress(struct job *job, const char *phase, int percent,
+                     const char *text)
+{
+    say(job->cancel_fd, json_pack("{s:{s:s,s:i,s:s}}", "progress", "phase",
+                                  phase, "percent", percent, "text", text));
+}
+
+/* ---- prepare ------------------------------------------------------------ */
+
+static void say_report(int fd, const struct dom_report *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        const struct dom_line *l = &r->line[i];
+
+        say(fd, json_pack("{s:s,s:s,s:s,s:s*}", "line",
+                          l->kind == DOM_REFUSED ? "refused"
+                          : l->kind == DOM_CHANGED ? "changed" : "restored",
+                          "object", l->object, "text", l->text, "action",
+                          l->action));
+    }
+}
+
+static int may_be_changed(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
+                          bool undo, struct ft_err *err)
+{
+    enum vm_role role;
+
+    pthread_mutex_lock(&ctl->lock);
+    role = vm->role;
+    pthread_mutex_unlock(&ctl->lock);
+    if (undo && role != VM_NONE)
+        return ft_err_set(err, EBUSY, "domain %s: it is part of a pair (%s): "
+                          "'lockstep unprotect %s' first", vm->name,
+                          vm_role_name(role), vm->name);
+    if (virDomainIsPersistent(dom) != 1)
+        return ft_err_set(err, EINVAL, "domain %s: it is transient: libvirt "
+                          "keeps no definition that could be prepared: "
+                          "'virsh define' it", vm->name);
+    if (!undo && access(ctl->options.paths_emulator, X_OK) < 0)
+        return ft_err_sys(err, errno, "program %s: the patched emulator is "
+                          "not there ([paths] emulator= in lockstepd.conf)",
+                          ctl->options.paths_emulator);
+    return 0;
+}
+
+static int redefine(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
+                    xmlDoc *doc, bool undo, struct ft_err *err)
+{
+    virConnectPtr conn = virDomainGetConnect(dom);
+    struct dom_facts f;
+    char dir[600];
+    int rc;
+
+    if (dom_facts(doc, &f, err) < 0)
+        return -1;
+    rc = undo ? 0 : virt_cpu_supported(ctl, &f, ctl->options.paths_emulator,
+                                       err);
+    dom_facts_clear(&f);
+    if (rc < 0)
+        return -1;
+    if (virt_define(conn, doc, err) < 0)
+        return ft_err_prefix(err, "domain %s", vm->name);
+    if (undo) {
+        registry_forget(ctl, vm);
+        return 0;
+    }
+    if (vm_run_dir(ctl, vm->uuid, dir, sizeof(dir), err) < 0)
+        return -1;
+    pthread_mutex_lock(&ctl->lock);
+    vm->prepared = true;
+    pthread_mutex_unlock(&ctl->lock);
+    return registry_save(ctl, vm, err);
+}
+
+static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
+                   struct vm *vm, char *summary, size_t size,
+                   struct ft_err *err)
+{
+    json_t *shift = json_object_get(q, "shift");
+    bool undo = json_is_true(json_object_get(q, "undo"));
+    const char *cpu = status_text(q, "cpu");
+    struct dom_options o = {
+        .emulator = ctl->options.paths_emulator,
+        .run_dir = ctl->options.paths_run,
+        .shift = shift ? (int)json_integer_value(shift) : -1,
+        .tcg = json_is_true(json_object_get(q, "tcg")),
+        .remove = json_is_true(json_object_get(q, "remove")),
+        .cpu = *cpu ? cpu : NULL,
+    };
+    struct dom_report r = { 0 };
+    xmlDoc *doc;
+    int n, rc = -1;
+
+    if (o.shift > DOM_SHIFT_MAX)
+        return ft_err_set(err, EINVAL, "--shift %d: it must be from 0 to %d",
+                          o.shift, DOM_SHIFT_MAX);
+    if (may_be_changed(ctl, dom, vm, undo, err) < 0)
+        return -1;
+    doc = virt_xml(dom, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE,
+                   err);
+    if (!doc)
+        return -1;
+    n = undo ? dom_undo(doc, &r) : dom_prepare(doc, &o, &r);
+    say_report(fd, &r);
+    if (n < 0) {
+        ft_err_set(err, EINVAL, "domain %s: it cannot be protected as it is; "
+                   "nothing was changed", vm->name);
+    } else if (n == 0 && undo) {
+        ft_err_set(err, ENOENT, "domain %s: it is not prepared", vm->name);
+    } else if (redefine(ctl, dom, vm, doc, undo, err) == 0) {
+        rc = 0;
+        snprintf(summary, size, "%s %s%s", vm->name,
+                 undo ? "is as it was before it was prepared"
+                 : n ? "is prepared" : "is already prepared",
+                 n && virDomainIsActive(dom) == 1
+                 ? "; effective at its next start (shut it down, then start "
+                 "it: a reboot inside the guest is not enough)" : "");
+        if (n)
+            ft_info("domain %s: %s", vm->name,
+                    undo ? "prepare undone" : "prepared");
+    }
+    dom_report_clear(&r);
+    dom_free(doc);
+    return rc;
+}
+
+static int do_prepare(struct ctl *ctl, int fd, json_t *q, char *summary,
+                      size_t size, struct ft_err *err)
+{
+    virDomainPtr dom = virt_domain(ctl, status_text(q, "domain"), err);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    struct vm *vm;
+    int rc;
+
+    if (!dom)
+        return -1;
+    virDomainGetUUIDString(dom, uuid);
+    vm = registry_vm(ctl, uuid, virDomainGetName(dom));
+    rc = vm_begin(ctl, vm, "prepare", 3000, err);
+    if (rc == 0) {
+        rc = prepare(ctl, fd, q, dom, vm, summary, size, err);
+        vm_end(ctl, vm);
+    }
+    virDomainFree(dom);
+    return rc;
+}
+
+/* ---- status ------------------------------------------------------------- */
+
+static json_t *do_status(struct ctl *ctl, json_t *q, struct ft_err *err)
+{
+    const char *which = status_text(q, "domain");
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    virDomainPtr dom;
+    struct vm *vm;
+    json_t *list;
+
+    if (!*which) {
+        list = status_all(ctl);
+    } else {
+        for (vm = ctl->vms; vm && strcmp(vm->name, which) &&
+             strcmp(vm->uuid, which); vm = vm->next)
+            ;
+        if (!vm) {
+            dom = virt_domain(ctl, which, err);
+            if (!dom)
+                return NULL;
+            virDomainGetUUIDString(dom, uuid);
+            vm = registry_vm(ctl, uuid, virDomainGetName(dom));
+            virDomainFree(dom);
+        }
+        list = json_array();
+        json_array_append_new(list, status_of(ctl, vm));
+    }
+    return json_pack("{s:b,s:s,s:o}", "ok", 1, "host",
+                     ctl->options.host_name, "domains", list);
+}
+
+/* ---- the thread --------------------------------------------------------- */
+
+static json_t *obey(struct ctl *ctl, int fd, json_t *q, struct ft_err *err)
+{
+    struct job job = { .ctl = ctl, .cancel_fd = fd, .progress = progress };
+    const char *what = status_text(q, "do");
+    const char *domain = status_text(q, "domain");
+    char summary[512] = "";
+    int rc;
+
+    if (!strcmp(what, "status"))
+        return do_status(ctl, q, err);
+    if (!*domain) {
+        ft_err_set(err, EINVAL, "no domain is named");
+        return NULL;
+    }
+    if (!strcmp(what, "prepare"))
+        rc = do_prepare(ctl, fd, q, summary, sizeof(summary), err);
+    else if (!strcmp(what, "protect"))
+        rc = protect_run(&job, domain, status_text(q, "backup"),
+                         status_text(q, "arbiter"), summary,
+                         sizeof(summary), err);
+    else if (!strcmp(what, "unprotect"))
+        rc = unprotect_run(&job, domain, summary, sizeof(summary), err);
+    else
+        rc = ft_err_set(err, EINVAL, "command '%s' is not known to this "
+                        "lockstepd", what);
+    return rc < 0 ? NULL : json_pack("{s:b,s:s}", "ok", 1, "summary",
+                                     summary);
+}
+
+void *client_thread(void *arg)
+{
+    struct incoming *in = arg;
+    struct ft_json_reader r;
+    struct ft_err err = { 0 };
+    json_t *q = NULL, *reply;
+
+    ft_json_reader_init(&r, in->fd);
+    if (ft_json_reader_next(&r, &q, 5000, &err) == 1) {
+        reply = obey(in->ctl, in->fd, q, &err);
+        if (!reply)
+            reply = json_pack("{s:b,s:s}", "ok", 0, "error", err.text);
+        if (!reply)
+            reply = json_pack("{s:b,s:s}", "ok", 0, "error",
+                              "it failed for a reason that is not text");
+        say(in->fd, reply);
+        json_decref(q);
+    }
+    ft_json_reader_done(&r);
+    close(in->fd);
+    ctl_thread_end(in->ctl);
+    free(in);
+    return NULL;
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * keeper.c - one thread per domain in a pair: follow its agent
+ *
+ * Theory of Operation
+ *
+ * The agent decides; the keeper draws the consequences that only lockstepd
+ * can: it starts an agent that died again while its QEMU lives, makes the
+ * domain permanent where it went live, makes a new backup for a guest that
+ * runs alone, and tidies up what is over. Each step looks at the present
+ * state only, so that it may run after a restart of lockstepd, twice, or
+ * late. Nothing in a failover waits for it.
+ */
+#include "control/ctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/host/jsonline.h"
+#include "common/host/log.h"
+
+#define TICK_MS 1000
+#define BACKOFF_MIN_MS 1000
+#define BACKOFF_MAX_MS 30000
+
+struct keeper {
+    struct ctl *ctl;
+    struct vm *vm;
+};
+
+bool vm_alone(const json_t *status)
+{
+    const char *state = status_text(status, "state");
+
+    return !strcmp(state, "alone") || !strcmp(state, "live");
+}
+
+static bool is_over(const json_t *status)
+{
+    const char *state = status_text(status, "state");
+
+    return !strcmp(state, "ended") || !strcmp(state, "fenced") ||
+        !strcmp(state, "diverged");
+}
+
+static void save(struct ctl *ctl, struct vm *vm)
+{
+    struct ft_err err;
+
+    if (registry_save(ctl, vm, &err) < 0)
+        ft_error("%s", err.text);
+}
+
+/* ---- redundancy comes back by itself ------------------------------------ */
+
+static bool still_wanted(struct ctl *ctl, struct vm *vm)
+{
+    bool wanted;
+
+    pthread_mutex_lock(&ctl->lock);
+    wanted = vm->wanted && vm->role == VM_PRIMARY &&
+        (!vm->status || vm_alone(vm->status));
+    pthread_mutex_unlock(&ctl->lock);
+    return wanted && !atomic_load(&vm->stop) && !ctl->quit;
+}
+
+static void *reprotect_thread(void *arg)
+{
+    struct keeper *k = arg;
+    struct ctl *ctl = k->ctl;
+    struct vm *vm = k->vm;
+    struct job job = { .ctl = ctl, .cancel_fd = -1, .stop = &vm->stop };
+    int wait = BACKOFF_MIN_MS;
+
+    while (still_wanted(ctl, vm)) {
+        char host[CTL_NAME], arbiter[CTL_URI], summary[400];
+        struct ft_err err = { 0 };
+
+        pthread_mutex_lock(&ctl->lock);
+        snprintf(host, sizeof(host), "%s", vm->peer);
+        snprintf(arbiter, sizeof(arbiter), "%s", vm->arbiter);
+        pthread_mutex_unlock(&ctl->lock);
+        if (protect_run(&job, vm->uuid, host, arbiter, summary,
+                        sizeof(summary), &err) == 0)
+            break;
+        if (!still_wanted(ctl, vm))
+            break;
+        vm_note(ctl, vm, "no backup: %s; tried again every %d s at most",
+                err.text, BACKOFF_MAX_MS / 1000);
+        for (int left = wait; left > 0 && still_wanted(ctl, vm);
+             left -= 100)
+            poll(NULL, 0, 100);
+        wait = wait * 2 < BACKOFF_MAX_MS ? wait * 2 : BACKOFF_MAX_MS;
+    }
+    pthread_mutex_lock(&ctl->lock);
+    vm->reprotects = false;
+    pthread_mutex_unlock(&ctl->lock);
+    ctl_thread_end(ctl);
+    free(k);
+    return NULL;
+}
+
+static void reprotect(struct keeper *k)
+{
+    struct keeper *copy = malloc(sizeof(*copy));
+    struct ft_err err;
+    bool start;
+
+    if (!copy)
+        abort();
+    *copy = *k;
+    pthread_mutex_lock(&k->ctl->lock);
+    start = !k->vm->reprotects && !k->vm->busy;
+    if (start)
+        k->vm->reprotects = true;
+    pthread_mutex_unlock(&k->ctl->lock);
+    if (start && ctl_thread(k->ctl, reprotect_thread, copy, &err) == 0)
+        return;
+    if (start)
+        k->vm->reprotects = false;
+    free(copy);
+}
+
+/* ---- the states --------------------------------------------------------- */
+
+/* This host's replica is the guest now. */
+static void took_over(struct keeper *k)
+{
+    struct ctl *ctl = k->ctl;
+    struct vm *vm = k->vm;
+    struct dom_protection p;
+    struct ft_err err;
+
+    pthread_mutex_lock(&ctl->lock);
+    snprintf(p.backup, sizeof(p.backup), "%s", vm->peer);
+    snprintf(p.arbiter, sizeof(p.arbiter), "%s", vm->arbiter);
+    pthread_mutex_unlock(&ctl->lock);
+    if (virt_make_permanent(ctl, vm->uuid, &p, &err) < 0) {
+        vm_note(ctl, vm, "live, but its definition is not stored on this "
+                "host yet: %s", err.text);
+        return;   /* the next step tries again */
+    }
+    virt_set_protection(ctl, vm->uuid, &p);
+    pthread_mutex_lock(&ctl->lock);
+    vm->role = VM_PRIMARY;
+    vm->wanted = true;
+    vm->prepared = true;
+    pthread_mutex_unlock(&ctl->lock);
+    save(ctl, vm);
+    vm_note(ctl, vm, "it went live here; its other host was %s", p.backup);
+}
+
+static void note_protected(struct keeper *k, const json_t *status)
+{
+    enum vm_role role = !strcmp(status_text(status, "role"), "backup")
+        ? VM_BACKUP : VM_PRIMARY;
+    struct vm *vm = k->vm;
+    uint64_t g = status_number(status, "generation");
+    bool news;
+
+    pthread_mutex_lock(&k->ctl->lock);
+    news = vm->role != role || vm->generation != g ||
+        (role == VM_PRIMARY && !vm->wanted);
+    vm->role = role;
+    vm->generation = g;
+    if (role == VM_PRIMARY)
+        vm->wanted = true;
+    if (*status_text(status, "peer"))
+        snprintf(vm->peer, sizeof(vm->peer), "%s",
+                 status_text(status, "peer"));
+    snprintf(vm->pair, sizeof(vm->pair), "%s", status_text(status, "pair"));
+    pthread_mutex_unlock(&k->ctl->lock);
+    if (news)
+        save(k->ctl, vm);
+}
+
+/* The pair is over on this host: remove the replica, end the agent. */
+static void tidy_up(struct keeper *k, const json_t *status)
+{
+    struct ctl *ctl = k->ctl;
+    struct vm *vm = k->vm;
+    enum vm_role role;
+
+    if (vm_begin(ctl, vm, "tidying up", 0, NULL) < 0)
+        return;   /* a command is at work; it, or the next step, will */
+    pthread_mutex_lock(&ctl->lock);
+    role = vm->role;
+    pthread_mutex_unlock(&ctl->lock);
+    if (role == VM_BACKUP)
+        virt_destroy(ctl, vm->uuid);
+    if (agent_request(ctl, vm->uuid, json_pack("{s:s}", "do", "quit"), -1,
+                      NULL, 3000, NULL) == 0 && role != VM_NONE) {
+        pthread_mutex_lock(&ctl->lock);
+        vm->role = VM_NONE;
+        vm->wanted = false;
+        pthread_mutex_unlock(&ctl->lock);
+        save(ctl, vm);
+        vm_note(ctl, vm, "%s%s%s", status_text(status, "state"),
+                *status_text(status, "reason") ? ": " : "",
+                status_text(status, "reason"));
+    }
+    vm_end(ctl, vm);
+}
+
+static void step(struct keeper *k)
+{
+    struct vm *vm = k->vm;
+    json_t *status;
+    enum vm_role role;
+    bool wanted, busy;
+
+    pthread_mutex_lock(&k->ctl->lock);
+    status = json_incref(vm->status);
+    role = vm->role;
+    wanted = vm->wanted;
+    busy = vm->busy != NULL;
+    pthread_mutex_unlock(&k->ctl->lock);
+    if (!status)
+        return;
+    if (!strcmp(status_text(status, "state"), "protected")) {
+        if (!busy)
+            note_protected(k, status);
+    } else if (is_over(status)) {
+        tidy_up(k, status);
+    } else if (vm_alone(status)) {
+        if (role == VM_BACKUP) {
+            /* Not one that only waits for its primary. */
+            if (!busy && !strcmp(virt_state(k->ctl, vm->uuid), "running"))
+                took_over(k);
+        }
+        if (role == VM_PRIMARY && wanted && !busy)
+            reprotect(k);
+        else if (role == VM_NONE && !busy)
+            tidy_up(k, status);
+    }
+    json_decref(status);
+}
+
+/* ---- following ---------------------------------------------------------- */
+
+static void take_status(struct keeper *k, json_t *line)
+{
+    struct vm *vm = k->vm;
+
+    pthread_mutex_lock(&k->ctl->lock);
+    json_decref(vm->status);
+    vm->status = line;
+    if (line && status_number(line, "qemu_pid"))
+        vm->qemu_pid = (int)status_number(line, "qemu_pid");
+    pthread_cond_broadcast(&k->ctl->changed);
+    pthread_mutex_unlock(&k->ctl->lock);
+}
+
+static void follow(struct keeper *k, int fd)
+{
+    struct ft_json_reader r;
+    struct ft_err err;
+    json_t *line, *ask = json_pack("{s:s}", "do", "status");
+    int n;
+
+    ft_json_reader_init(&r, fd);
+    n = ft_json_client_send(fd, ask, &err);
+    json_decref(ask);
+    while (n >= 0 && !k->ctl->quit) {
+        n = ft_json_reader_next(&r, &line, TICK_MS, &err);
+        if (n == 0 || (n < 0 && err.code != ETIMEDOUT))
+            break;
+        if (n > 0 && *status_text(line, "state"))
+            take_status(k, line);
+        else if (n > 0)
+            json_decref(line);
+        n = 0;
+        step(k);
+    }
+    ft_json_reader_done(&r);
+    take_status(k, NULL);
+}
+
+/* The agent is gone. Is there something for a new one? */
+static bool needs_agent(struct keeper *k)
+{
+    struct vm *vm = k->vm;
+    enum vm_role role;
+    int active, pid;
+
+    pthread_mutex_lock(&k->ctl->lock);
+    role = vm->role;
+    pid = vm->qemu_pid;
+    pthread_mutex_unlock(&k->ctl->lock);
+    if (role == VM_NONE)
+        return false;
+    if (pid > 0 && kill(pid, 0) == 0)
+        return true;   /* do not wait for libvirt */
+    active = virt_active(k->ctl, vm->uuid);
+    if (active)
+        return true;
+    vm_note(k->ctl, vm, "the domain does not run here any more");
+    pthread_mutex_lock(&k->ctl->lock);
+    vm->role = VM_NONE;
+    vm->wanted = false;
+    pthread_mutex_unlock(&k->ctl->lock);
+    save(k->ctl, vm);
+    return false;
+}
+
+static void *keeper_thread(void *arg)
+{
+    struct keeper *k = arg;
+    struct ctl *ctl = k->ctl;
+    struct vm *vm = k->vm;
+
+    while (!ctl->quit) {
+        struct ft_err err;
+        int fd = agent_open(ctl, vm->uuid, &err);
+
+        if (fd >= 0) {
+            follow(k, fd);
+            close(fd);
+            poll(NULL, 0, 50);
+            continue;
+        }
+        pthread_mutex_lock(&ctl->lock);
+        if (vm->busy) {   /* a command starts and ends agents as it needs */
+            pthread_mutex_unlock(&ctl->lock);
+            poll(NULL, 0, 100);
+            continue;
+        }
+        pthread_mutex_unlock(&ctl->lock);
+        if (!needs_agent(k))
+            break;
+        ft_warning("pair %s: its agent is gone, a new one is started",
+                   vm->name);
+        if (agent_ensure(ctl, vm->uuid, &err) < 0) {
+            vm_note(ctl, vm, "no agent: %s", err.text);
+            poll(NULL, 0, TICK_MS);
+        }
+    }
+    pthread_mutex_lock(&ctl->lock);
+    vm->keeper = false;
+    vm->qemu_pid = 0;
+    pthread_mutex_unlock(&ctl->lock);
+    ctl_thread_end(ctl);
+    free(k);
+    return NULL;
+}
+
+void keeper_start(struct ctl *ctl, struct vm *vm)
+{
+    struct keeper *k = malloc(sizeof(*k));
+    struct ft_err err;
+    bool start;
+
+    if (!k)
+        abort();
+    k->ctl = ctl;
+    k->vm = vm;
+    pthread_mutex_lock(&ctl->lock);
+    start = !vm->keeper;
+    vm->keeper = true;
+    pthread_mutex_unlock(&ctl->lock);
+    if (start && ctl_thread(ctl, keeper_thread, k, &err) == 0)
+        return;
+    if (start) {
+        ft_error("pair %s: it is not watched: %s", vm->name, err.text);
+        vm->keeper = false;
+    }
+    free(k);
+}

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lockstep.c - the command: reads its arguments, asks lockstepd, prints
+ */
+#include "control/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/host/jsonline.h"
+
+static const char usage_text[] =
+    "Usage: lockstep [--config FILE] COMMAND ...\n"
+    "Keep a libvirt domain running when its host dies.\n"
+    "\n"
+    "  prepare DOMAIN              rewrite its definition so that it can be\n"
+    "                              protected; effective at its next start\n"
+    "      --undo                  put back what prepare changed\n"
+    "      --tcg                   convert a KVM domain (slower)\n"
+    "      --remove                take out devices that cannot be logged\n"
+    "      --cpu MODEL             the guest's processor (default qemu64)\n"
+    "      --shift N               2^N ns of guest time an instruction\n"
+    "  protect DOMAIN --backup HOST\n"
+    "                              make a backup on HOST; the guest runs on\n"
+    "      --arbiter URI           instead of lockstepd.conf's\n"
+    "      --json                  progress and result as JSON lines\n"
+    "  unprotect DOMAIN            end the pair; the guest runs on\n"
+    "  status [DOMAIN]             how the domains are protected\n"
+    "      --json                  for programs\n"
+    "      --watch                 again every second\n"
+    "      --metrics               in Prometheus' text format\n"
+    "  arbiter format|show|test    the record on shared storage that lets one\n"
+    "                              side live ('lockstep arbiter help')\n"
+    "\n"
+    "      --config FILE           lockstepd's configuration\n"
+    "  -h, --help                  print this\n"
+    "  -V, --version               print the version\n"
+    "\n"
+    "Exit status: 0 done; 1 refused or failed, stderr says why; 2 wrong usage;\n"
+    "3 lockstepd does not answer; 130 interrupted, and taken back.\n";
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : "";
+}
+
+static int fail(enum cli_exit code, const char *message)
+{
+    fprintf(stderr, "lockstep: %s\n", message);
+    return code;
+}
+
+static int usage(void)
+{
+    fputs("lockstep: wrong usage; 'lockstep --help' shows the commands\n",
+          stderr);
+    return CLI_USAGE;
+}
+
+/* ---- asking ------------------------------------------------------------- */
+
+static void print_line(const json_t *o, bool json)
+{
+    const json_t *p = json_object_get(o, "progress");
+    const char *kind = text(o, "line");
+
+    if (json) {
+        json_dumpf(o, stdout, JSON_COMPACT);
+        putchar('\n');
+    } else if (p) {
+        int percent = (int)json_integer_value(json_object_get(p, "percent"));
+
+        if (percent >= 0)
+            printf("%-6s %3d %%  %s\n", text(p, "phase"), percent,
+                   text(p, "text"));
+        else
+            printf("%-6s        %s\n", text(p, "phase"), text(p, "text"));
+    } else if (*kind) {
+        printf("%-8s  %s: %s\n", kind, text(o, "object"), text(o, "text"));
+        if (*text(o, "action"))
+            printf("%-8s    %s\n", "", text(o, "action"));
+    }
+    fflush(stdout);
+}
+
+/* A command that was interrupted hangs up its sending side; lockstepd takes
+ * back what is not finished, and then answers. */
+static int ask(const struct ft_options *o, json_t *q, bool json,
+               json_t **reply)
+{
+    char path[600], message[FT_ERR_TEXT + 600];
+    struct ft_json_reader r;
+    struct ft_err err;
+    json_t *line;
+    bool told = false;
+    int n, rc = CLI_FAILED, fd;
+
+    *reply = NULL;
+    snprintf(path, sizeof(path), "%s/lockstepd.sock", o->paths_run);
+    fd = ft_json_client_open(path, &err);
+    if (fd < 0) {
+        snprintf(message, sizeof(message), "lockstepd does not answer: %s%s",
+                 err.text, err.code == EACCES || err.code == EPERM
+                 ? ": are you root?" : ": is it running?");
+        json_decref(q);
+        return fail(CLI_NO_DAEMON, message);
+    }
+    n = ft_json_client_send(fd, q, &err);
+    json_decref(q);
+    ft_json_reader_init(&r, fd);
+    while (n >= 0) {
+        n = ft_json_reader_next(&r, &line, 200, &err);
+        if (interrupted && !told) {
+            told = true;
+            shutdown(fd, SHUT_WR);
+            fputs("lockstep: interrupted; taking back what is not finished\n",
+                  stderr);
+        }
+        if (n < 0 && err.code == ETIMEDOUT) {
+            n = 0;
+            continue;
+        }
+        if (n == 0) {
+            rc = fail(told ? CLI_INTERRUPTED : CLI_NO_DAEMON,
+                      "lockstepd has ended, or was ended, before it was done");
+            goto out;
+        }
+        if (n < 0)
+            break;
+        if (json_object_get(line, "ok"))
+            break;
+        print_line(line, json);
+        json_decref(line);
+    }
+    if (n < 0) {
+        rc = fail(CLI_FAILED, err.text);
+    } else if (json_is_true(json_object_get(line, "ok"))) {
+        rc = CLI_OK;
+        *reply = line;
+    } else {
+        if (json)
+            print_line(line, true);
+        rc = fail(told ? CLI_INTERRUPTED : CLI_FAILED, text(line, "error"));
+        json_decref(line);
+    }
+out:
+    ft_json_reader_done(&r);
+    close(fd);
+    return rc;
+}
+
+/* ---- commands ----------------------------------------------------------- */
+
+static int finish(int rc, json_t *reply, bool json)
+{
+    if (rc == CLI_OK && json)
+        print_line(reply, true);
+    else if (rc == CLI_OK)
+        puts(text(reply, "summary"));
+    json_decref(reply);
+    return rc;
+}
+
+static int prepare(const struct ft_options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "undo", 0, NULL, 'u' }, { "tcg", 0, NULL, 't' },
+        { "remove", 0, NULL, 'r' }, { "cpu", 1, NULL, 'c' },
+        { "shift", 1, NULL, 's' }, { NULL, 0, NULL, 0 },
+    };
+    json_t *q = json_pack("{s:s}", "do", "prepare"), *reply;
+    char *end;
+    long shift;
+    int c, rc;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        switch (c) {
+        case 'u':
+            json_object_set_new(q, "undo", json_true());
+            break;
+        case 't':
+            json_object_set_new(q, "tcg", json_true());
+            break;
+        case 'r':
+            json_object_set_new(q, "remove", json_true());
+            break;
+        case 'c':
+            json_object_set_new(q, "cpu", json_string(optarg));
+            break;
+        case 's':
+            shift = strtol(optarg, &end, 10);
+            if (!*optarg || *end || shift < 0 || shift > 10)
+                return fail(CLI_USAGE, "--shift: a number from 0 to 10");
+            json_object_set_new(q, "shift", json_integer(shift));
+            break;
+        default:
+            return usage();
+        }
+    }
+    if (optind != argc - 1)
+        return usage();
+    json_object_set_new(q, "domain", json_string(argv[optind]));
+    rc = ask(o, q, false, &reply);
+    return finish(rc, reply, false);
+}
+
+static int protect(const struct ft_options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "backup", 1, NULL, 'b' }, { "arbiter", 1, NULL, 'a' },
+        { "json", 0, NULL, 'j' }, { NULL, 0, NULL, 0 },
+    };
+    bool protecting = !strcmp(argv[0], "protect"), json = false;
+    json_t *q = json_pack("{s:s}", "do", argv[0]), *reply;
+    int c, rc;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == 'b' && protecting)
+            json_object_set_new(q, "backup", json_string(optarg));
+        else if (c == 'a' && protecting)
+            json_object_set_new(q, "arbiter", json_string(optarg));
+        else if (c == 'j')
+            json = true;
+        else
+            return usage();
+    }
+    if (optind != argc - 1)
+        return usage();
+    json_object_set_new(q, "domain", json_string(argv[optind]));
+    rc = ask(o, q, json, &reply);
+    return finish(rc, reply, json);
+}
+
+static int status(const struct ft_options *o, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "json", 0, NULL, 'j' }, { "watch", 0, NULL, 'w' },
+        { "metrics", 0, NULL, 'm' }, { NULL, 0, NULL, 0 },
+    };
+    bool json = false, watch = false, metrics = false;
+    json_t *reply, *list;
+    int c, rc;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        json = json || c == 'j';
+        watch = watch || c == 'w';
+        metrics = metrics || c == 'm';
+        if (c == '?')
+            return usage();
+    }
+    if (optind < argc - 1)
+        return usage();
+    do {
+        json_t *q = json_pack("{s:s}", "do", "status");
+
+        if (optind < argc)
+            json_object_set_new(q, "domain", json_string(argv[optind]));
+        rc = ask(o, q, json, &reply);
+        if (rc != CLI_OK)
+            return rc;
+        list = json_object_get(reply, "domains");
+        json_object_del(reply, "ok");
+        if (watch && !json && isatty(STDOUT_FILENO))
+            fputs("\033[H\033[2J", stdout);
+        if (json) {
+            json_dumpf(reply, stdout, watch ? JSON_COMPACT : JSON_INDENT(2));
+            putchar('\n');
+        } else if (metrics) {
+            cli_show_metrics(list);
+        } else if (optind < argc) {
+            cli_show_one(json_array_get(list, 0));
+        } else {
+            cli_show_list(list);
+        }
+        fflush(stdout);
+        json_decref(reply);
+        if (watch)
+            poll(NULL, 0, 1000);
+    } while (watch && !interrupted);
+    return CLI_OK;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "config", 1, NULL, 'c' }, { "help", 0, NULL, 'h' },
+        { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 },
+    };
+    struct sigaction sa = { .sa_handler = on_interrupt };
+    const char *config = NULL, *what;
+    struct ft_options o;
+    struct ft_err err;
+    int c;
+
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_IGN);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    while ((c = getopt_long(argc, argv, "+hVc:", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            config = optarg;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            return CLI_OK;
+        case 'V':
+            puts("lockstep " PACKAGE_VERSION);
+            return CLI_OK;
+        default:
+            return usage();
+        }
+    }
+    argc -= optind;
+    argv += optind;
+    optind = 0;   /* glibc: begin anew */
+    if (argc < 1)
+        return usage();
+    what = argv[0];
+    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+        && strcmp(what, "arbiter")) {
+        fputs(usage_text, stdout);
+        return CLI_OK;
+    }
+    if (ft_options_load(&o, config, &err) < 0)
+        return fail(CLI_USAGE, err.text);
+    if (!strcmp(what, "prepare"))
+        return prepare(&o, argc, argv);
+    if (!strcmp(what, "protect") || !strcmp(what, "unprotect"))
+        return protect(&o, argc, argv);
+    if (!strcmp(what, "status"))
+        return status(&o, argc, argv);
+    if (!strcmp(what, "arbiter"))
+        return cli_arbiter(&o, argc - 1, argv + 1);
+    return usage();
+}

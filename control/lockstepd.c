@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lockstepd.c - the daemon's main thread: accept, route, start threads
+ *
+ * It can be ended and started again at any time: what runs, runs in the
+ * agents; a new lockstepd finds them by their sockets.
+ */
+#include "control/ctl.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/host/fdpass.h"
+#include "common/host/log.h"
+#include "common/host/loop.h"
+#include "logging-channel/server.h"
+#include "logging-channel/tls.h"
+
+#define THREADS_MAX 128
+
+/* ---- threads ------------------------------------------------------------ */
+
+int ctl_thread(struct ctl *ctl, void *(*run)(void *), void *arg,
+               struct ft_err *err)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+    int rc;
+
+    if (atomic_fetch_add(&ctl->threads, 1) >= THREADS_MAX) {
+        atomic_fetch_sub(&ctl->threads, 1);
+        return ft_err_set(err, EAGAIN, "lockstepd: more than %d commands and "
+                          "connections at once", THREADS_MAX);
+    }
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    rc = pthread_create(&t, &attr, run, arg);
+    pthread_attr_destroy(&attr);
+    if (rc) {
+        atomic_fetch_sub(&ctl->threads, 1);
+        return ft_err_sys(err, rc, "lockstepd: cannot start a thread");
+    }
+    return 0;
+}
+
+void ctl_thread_end(struct ctl *ctl)
+{
+    atomic_fetch_sub(&ctl->threads, 1);
+}
+
+static void start(struct ctl *ctl, void *(*run)(void *), int fd)
+{
+    struct incoming *in = malloc(sizeof(*in));
+    struct ft_err err;
+
+    if (!in)
+        abort();
+    in->ctl = ctl;
+    in->fd = fd;
+    if (ctl_thread(ctl, run, in, &err) == 0)
+        return;
+    ft_warning("%s", err.text);
+    close(fd);
+    free(in);
+}
+
+/* ---- connections of other hosts ----------------------------------------- */
+
+struct handover {
+    struct ctl *ctl;
+    int fd;
+    enum lc_kind kind;
+    char uuid[CTL_UUID], from[160];
+};
+
+/* LOG and CLONE belong to the domain's agent. */
+static void *handover_thread(void *arg)
+{
+    struct handover *h = arg;
+    struct ft_err err;
+
+    if (agent_request(h->ctl, h->uuid, json_pack("{s:s,s:i}", "do",
+                      "connection", "kind", (int)h->kind), h->fd, NULL, 3000,
+                      &err) < 0)
+        ft_warning("vm %s: connection from %s not taken: %s", h->uuid,
+                   h->from, err.text);
+    close(h->fd);
+    ctl_thread_end(h->ctl);
+    free(h);
+    return NULL;
+}
+
+static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
+                    const char *from, void *arg)
+{
+    struct ctl *ctl = arg;
+    struct handover *h;
+    struct ft_err err;
+
+    if (kind == LC_KIND_CONTROL) {
+        start(ctl, replica_thread, fd);
+        return;
+    }
+    h = calloc(1, sizeof(*h));
+    if (!h)
+        abort();
+    h->ctl = ctl;
+    h->fd = fd;
+    h->kind = kind;
+    uuid_text(vm, h->uuid);
+    snprintf(h->from, sizeof(h->from), "%s", from);
+    if (ctl_thread(ctl, handover_thread, h, &err) == 0)
+        return;
+    ft_warning("%s", err.text);
+    close(fd);
+    free(h);
+}
+
+/* ---- commands ----------------------------------------------------------- */
+
+static void on_command(struct ft_watch *w, int events, void *arg)
+{
+    int fd = accept4(w->w.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    (void)events;
+    if (fd >= 0)
+        start(arg, client_thread, fd);
+}
+
+/* ---- begin and end ------------------------------------------------------ */
+
+static void notify(const char *text)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un sa = { .sun_family = AF_UNIX };
+    int fd;
+
+    if (!path || strlen(path) >= sizeof(sa.sun_path) ||
+        (*path != '/' && *path != '@'))
+        return;
+    memcpy(sa.sun_path, path, strlen(path));
+    if (*path == '@')
+        sa.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&sa,
+           (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+                       strlen(path)));
+    close(fd);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
+{
+    struct ctl *ctl = w->data;
+
+    (void)events;
+    ft_info("lockstepd: signal %d, ending; pairs stay as they are",
+            w->signum);
+    ctl->quit = true;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+/* Agents that an earlier lockstepd has left, and pairs on file. */
+static void find_agents(struct ctl *ctl)
+{
+    char dir[600];
+    struct dirent *e;
+    DIR *d;
+
+    snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_run);
+    d = opendir(dir);
+    while (d && (e = readdir(d))) {
+        if (strlen(e->d_name) == CTL_UUID - 1 && agent_alive(ctl, e->d_name))
+            keeper_start(ctl, registry_vm(ctl, e->d_name, NULL));
+    }
+    if (d)
+        closedir(d);
+    for (struct vm *vm = ctl->vms; vm; vm = vm->next) {
+        if (vm->role != VM_NONE)
+            keeper_start(ctl, vm);
+    }
+}
+
+static int check_tls(struct ctl *ctl)
+{
+    struct ft_err err;
+    struct lc_tls *tls = lc_tls_load(ctl->options.pki_dir,
+                                     ctl->options.host_name, &err);
+
+    if (!tls) {
+        ft_warning("%s", err.text);
+        ft_warning("lockstepd: no pair can be made until that is mended");
+        return -1;
+    }
+    lc_tls_free(tls);
+    return 0;
+}
+
+static int serve(struct ctl *ctl, struct ft_err *err)
+{
+    struct ev_signal sig[2];
+    const int number[] = { SIGTERM, SIGINT };
+    struct lc_server *server;
+    struct ft_watch commands;
+    char path[600];
+    int sock;
+
+    snprintf(path, sizeof(path), "%s/lockstepd.sock",
+             ctl->options.paths_run);
+    sock = ft_unix_connect(path, SOCK_STREAM, NULL);
+    if (sock >= 0) {
+        close(sock);
+        return ft_err_set(err, EADDRINUSE, "lockstepd: another one answers "
+                          "on %s: end it first", path);
+    }
+    server = lc_server_open(ctl->loop, ctl->options.host_listen,
+                            (uint16_t)ctl->options.host_port, on_peer, ctl,
+                            err);
+    if (!server)
+        return -1;
+    sock = ft_unix_listen(path, SOCK_STREAM, 0600, err);
+    if (sock < 0) {
+        lc_server_close(server);
+        return -1;
+    }
+    ft_watch_init(&commands, ctl->loop, sock, on_command, ctl);
+    ft_watch_set(&commands, EV_READ);
+    for (int i = 0; i < 2; i++) {
+        ev_signal_init(&sig[i], on_signal, number[i]);
+        sig[i].data = ctl;
+        ev_signal_start(ctl->loop, &sig[i]);
+    }
+    check_tls(ctl);
+    find_agents(ctl);
+    ft_info("lockstepd %s: host %s, port %d, ready", PACKAGE_VERSION,
+            ctl->options.host_name, (int)ctl->options.host_port);
+    notify("READY=1");
+    ev_run(ctl->loop, 0);
+    notify("STOPPING=1");
+    ft_watch_stop(&commands);
+    close(sock);
+    unlink(path);
+    lc_server_close(server);
+    /* Commands see `quit` and take back what is not finished. */
+    for (int i = 0; i < 50 && atomic_load(&ctl->threads) > 0; i++)
+        usleep(100000);
+    return 0;
+}
+
+static void usage(FILE *to)
+{
+    fprintf(to,
+            "Usage: lockstepd [--config FILE] [--set SECTION.KEY=VALUE]...\n"
+            "The Lockstep daemon of one host. It stays in the foreground.\n\n"
+            "  -c, --config FILE   read FILE (default %s)\n"
+            "  -s, --set S.K=V     a setting, over the file's\n"
+            "  -d, --debug         log details too\n"
+            "      --sample        print a commented configuration file\n"
+            "  -h, --help          print this and all settings\n"
+            "  -V, --version       print the version\n\n",
+            FT_CONFIG_DEFAULT);
+    if (to == stdout)
+        ft_options_help(to);
+}
+
+static int load(struct ctl *ctl, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        { "config", 1, NULL, 'c' }, { "set", 1, NULL, 's' },
+        { "debug", 0, NULL, 'd' }, { "sample", 0, NULL, 'S' },
+        { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' },
+        { NULL, 0, NULL, 0 },
+    };
+    const char *set[32];
+    struct ft_err err;
+    int c, sets = 0;
+    bool debug = false;
+
+    while ((c = getopt_long(argc, argv, "c:s:dhV", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            ctl->config = optarg;
+            break;
+        case 's':
+            if (sets < 32)
+                set[sets++] = optarg;
+            break;
+        case 'd':
+            debug = true;
+            break;
+        case 'S':
+            ft_options_sample(stdout);
+            exit(0);
+        case 'h':
+            usage(stdout);
+            exit(0);
+        case 'V':
+            puts("lockstepd " PACKAGE_VERSION);
+            exit(0);
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        usage(stderr);
+        return 2;
+    }
+    if (ft_options_load(&ctl->options, ctl->config, &err) < 0)
+        goto bad;
+    for (int i = 0; i < sets; i++) {
+        if (ft_options_set(&ctl->options, set[i], &err) < 0)
+            goto bad;
+    }
+    if (debug)
+        ft_log_set_level(FT_LOG_DEBUG);
+    return 0;
+bad:
+    fprintf(stderr, "lockstepd: %s\n", err.text);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    static struct ctl ctl;
+    char log[600];
+    struct ft_log_config lc = { .program = "lockstepd", .file = log,
+                                .to_stderr = 1, .level = FT_LOG_INFO };
+    struct ft_err err;
+    int rc = load(&ctl, argc, argv);
+
+    if (rc)
+        return rc;
+    signal(SIGPIPE, SIG_IGN);
+    umask(027);
+    pthread_mutex_init(&ctl.lock, NULL);
+    pthread_mutex_init(&ctl.virt_lock, NULL);
+    pthread_cond_init(&ctl.changed, NULL);
+    xmlInitParser();
+    ctl.loop = ev_default_loop(EVFLAG_AUTO);   /* reaps agents */
+    if (registry_load(&ctl, &err) < 0)
+        goto fail;
+    snprintf(log, sizeof(log), "%s/lockstepd.log", ctl.options.paths_log);
+    if (ft_log_open(&lc, &err) < 0 || virt_start_events(&ctl, &err) < 0 ||
+        serve(&ctl, &err) < 0)
+        goto fail;
+    return 0;
+fail:
+    ft_error("%s", err.text);
+    return 1;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * prove.c - does the other host see the same file? the same emulator?
+ *
+ * A path proves nothing: both hosts may have a /shared of their own. So each
+ * host writes a file with a random content beside the image, on the storage,
+ * and reads the other's. The inode number and the size of the image itself
+ * must agree too.
+ */
+#include "control/ctl.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared-disk/file.h"
+
+void random_hex(char *out, size_t digits)
+{
+    uint8_t b[32];
+
+    if (digits / 2 > sizeof(b) ||
+        getrandom(b, digits / 2, 0) != (ssize_t)(digits / 2))
+        abort();
+    for (size_t i = 0; i < digits / 2; i++)
+        sprintf(out + 2 * i, "%02x", b[i]);
+}
+
+int prove_write(const char *path, bool folder, const char *host,
+                struct proof *p, struct ft_err *err)
+{
+    char real[PATH_MAX], tag[17], *dir = real;
+    int fd, rc = 0;
+
+    memset(p, 0, sizeof(*p));
+    if (!realpath(path, real))
+        return ft_err_sys(err, errno, "%s", path);
+    if (!folder)
+        dir = dirname(real);
+    random_hex(tag, 16);
+    random_hex(p->nonce, 32);
+    if (snprintf(p->file, sizeof(p->file), "%s/.lockstep-%s-%s", dir, host,
+                 tag) >= (int)sizeof(p->file)) {
+        *p->file = 0;
+        return ft_err_set(err, ENAMETOOLONG, "%s: the path is too long",
+                          path);
+    }
+    fd = open(p->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+              0644);
+    if (fd < 0 || write(fd, p->nonce, 32) != 32 || fsync(fd) < 0)
+        rc = ft_err_sys(err, errno, "folder %s: cannot write a file that the "
+                        "other host could read", dir);
+    if (fd >= 0)
+        close(fd);
+    if (rc < 0)
+        prove_remove(p);
+    return rc;
+}
+
+int prove_read(const struct proof *p, struct ft_err *err)
+{
+    char buf[64] = "";
+    int fd = open(p->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    ssize_t n;
+
+    if (fd < 0)
+        return ft_err_sys(err, errno, "%s", p->file);
+    n = read(fd, buf, sizeof(buf) - 1);
+    close(fd);
+    if (n != 32 || memcmp(buf, p->nonce, 32))
+        return ft_err_set(err, EINVAL, "%s: holds something else", p->file);
+    return 0;
+}
+
+void prove_remove(struct proof *p)
+{
+    if (*p->file)
+        unlink(p->file);
+    *p->file = 0;
+}
+
+int prove_stat(const char *path, uint64_t *inode, uint64_t *size,
+               struct ft_err *err)
+{
+    /* open: NFS checks with its server again */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0)
+        return ft_err_sys(err, errno, "%s", path);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return ft_err_set(err, EINVAL, "%s: not a regular file", path);
+    }
+    close(fd);
+    *inode = st.st_ino;
+    *size = (uint64_t)st.st_size;
+    return 0;
+}
+
+static int note_build_id(int fd, uint64_t offset, uint64_t size, char *out,
+                         size_t cap)
+{
+    uint8_t b[4096];
+    Elf64_Nhdr h;
+    size_t n, at = 0;
+
+    n = size < sizeof(b) ? size : sizeof(b);
+    if (pread(fd, b, n, (off_t)offset) != (ssize_t)n)
+        return -1;
+    while (at + sizeof(h) <= n) {
+        size_t name, desc;
+
+        memcpy(&h, b + at, sizeof(h));
+        name = at + sizeof(h);
+        desc = name + ((h.n_namesz + 3u) & ~3u);
+        if (desc > n || h.n_descsz > n - desc)
+            return -1;
+        if (h.n_type == NT_GNU_BUILD_ID && h.n_namesz == 4 &&
+            !memcmp(b + name, "GNU", 4) && 2 * h.n_descsz + 1 <= cap) {
+            for (size_t i = 0; i < h.n_descsz; i++)
+                sprintf(out + 2 * i, "%02x", b[desc + i]);
+            return 0;
+        }
+        at = desc + ((h.n_descsz + 3u) & ~3u);
+    }
+    return -1;
+}
+
+int build_id(const char *program, char *out, size_t size, struct ft_err *err)
+{
+    int fd = open(program, O_RDONLY | O_CLOEXEC);
+    Elf64_Ehdr e;
+    Elf64_Phdr p;
+    int rc = -1;
+
+    if (fd < 0)
+        return ft_err_sys(err, errno, "program %s", program);
+    if (pread(fd, &e, sizeof(e), 0) == (ssize_t)sizeof(e) &&
+        !memcmp(e.e_ident, ELFMAG, SELFMAG) &&
+        e.e_ident[EI_CLASS] == ELFCLASS64 && e.e_phentsize == sizeof(p)) {
+        for (unsigned i = 0; rc < 0 && i < e.e_phnum; i++) {
+            off_t at = (off_t)(e.e_phoff + (uint64_t)i * sizeof(p));
+
+            if (pread(fd, &p, sizeof(p), at) != (ssize_t)sizeof(p))
+                break;
+            if (p.p_type == PT_NOTE)
+                rc = note_build_id(fd, p.p_offset, p.p_filesz, out, size);
+        }
+    }
+    close(fd);
+    if (rc < 0)
+        ft_err_set(err, ENOENT, "program %s: it carries no build id",
+                   program);
+    return rc;
+}
+
+const char *arbiter_folder(const char *uri)
+{
+    const char *dir = tas_file_dir(uri, NULL);
+
+    return dir ? dir : "";
+}
+
+int arbiter_id(const char *uri, char *out, size_t size, struct ft_err *err)
+{
+    const char *dir = tas_file_dir(uri, err);
+    char id[TAS_FILE_ID];
+
+    if (!dir || tas_file_id(dir, id, err) < 0)
+        return -1;
+    snprintf(out, size, "%s", id);
+    return 0;
+}
+
+int arbiter_generation(const char *uri, const char *uuid, uint64_t *g,
+                       struct ft_err *err)
+{
+    const char *dir = tas_file_dir(uri, err);
+    struct tas_block b;
+    lc_id vm;
+
+    *g = 0;
+    if (!dir)
+        return -1;
+    uuid_bytes(uuid, &vm);
+    if (tas_file_read(dir, vm.b, &b, err) < 0)
+        return -1;
+    *g = b.generation;
+    return 0;
+}
+
+void uuid_text(const lc_id *id, char out[CTL_UUID])
+{
+    char *p = out;
+
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *p++ = '-';
+        p += sprintf(p, "%02x", id->b[i]);
+    }
+}
+
+void uuid_bytes(const char *uuid, lc_id *id)
+{
+    unsigned v;
+
+    memset(id, 0, sizeof(*id));
+    for (int i = 0; i < 16 && *uuid; i++, uuid += 2) {
+        uuid += *uuid == '-';
+        if (sscanf(uuid, "%2x", &v) != 1)
+            return;
+        id->b[i] = (uint8_t)v;
+    }
+}

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * replica.c - be the backup's host: the other side of protect.c
+ *
+ * One thread serves one CONTROL connection. A replica that was started for it
+ * goes away again when the connection ends before `commit`, unless the agents
+ * have the pair protected by then: from there on the pair decides.
+ */
+#include "control/ctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/host/log.h"
+
+#define FILES_MAX 64
+
+struct session {
+    struct ctl *ctl;
+    struct peer *peer;
+    struct vm *vm;             /* begun, when not NULL */
+    bool started, committed;
+    struct proof *proof;
+    size_t proofs;
+};
+
+static const char *host_of(struct session *s)
+{
+    return s->ctl->options.host_name;
+}
+
+/* ---- check -------------------------------------------------------------- */
+
+/* What is left here of an earlier generation must be over. */
+static int clear_agent(struct session *s, const char *uuid, const char *name,
+                       struct ft_err *err)
+{
+    json_t *status;
+    bool busy;
+
+    if (!agent_alive(s->ctl, uuid))
+        return 0;
+    if (agent_request(s->ctl, uuid, json_pack("{s:s}", "do", "status"), -1,
+                      &status, 3000, err) < 0)
+        return ft_err_prefix(err, "domain %s: host %s", name, host_of(s));
+    busy = agent_request(s->ctl, uuid, json_pack("{s:s}", "do", "quit"), -1,
+                         NULL, 3000, err) < 0;
+    if (busy)
+        ft_err_set(err, EBUSY, "domain %s: %s still has a part in an earlier "
+                   "pair (%s: %s): it ends when that is decided", name,
+                   host_of(s), status_text(status, "state"),
+                   status_text(status, "reason"));
+    json_decref(status);
+    for (int i = 0; !busy && i < 100 && agent_alive(s->ctl, uuid); i++)
+        poll(NULL, 0, 20);
+    return busy ? -1 : 0;
+}
+
+static int check_domain(struct session *s, json_t *q, struct ft_err *err)
+{
+    const char *uuid = status_text(q, "uuid"), *name = status_text(q, "name");
+    char other[VIR_UUID_STRING_BUFLEN] = "";
+    virDomainPtr dom;
+    struct vm *vm;
+    bool known;
+    int active;
+
+    active = virt_active(s->ctl, uuid);
+    if (active < 0) {
+        virDomainPtr d = virt_domain(s->ctl, uuid, err);   /* says why */
+
+        if (d)
+            virDomainFree(d);
+        return ft_err_prefix(err, "host %s", host_of(s));
+    }
+    if (active)
+        return ft_err_set(err, EEXIST, "domain %s: it is already %s on %s: "
+                          "the same guest must not run twice; end it there",
+                          name, virt_state(s->ctl, uuid), host_of(s));
+    dom = virt_domain(s->ctl, name, NULL);
+    if (!dom)
+        return 0;
+    virDomainGetUUIDString(dom, other);
+    virDomainFree(dom);
+    if (strcmp(other, uuid))
+        return ft_err_set(err, EEXIST, "domain %s: %s has another domain of "
+                          "that name (uuid %s): rename one of them", name,
+                          host_of(s), other);
+    vm = registry_find(s->ctl, uuid);
+    pthread_mutex_lock(&s->ctl->lock);
+    known = vm && (vm->generation > 0 || vm->prepared);
+    pthread_mutex_unlock(&s->ctl->lock);
+    if (!known)
+        return ft_err_set(err, EEXIST, "domain %s: it is also defined on %s: "
+                          "a protected domain's definition moves with it; "
+                          "'virsh undefine %s' there", name, host_of(s),
+                          name);
+    return 0;
+}
+
+static int check_emulator(struct session *s, json_t *q, struct ft_err *err)
+{
+    const char *emulator = s->ctl->options.paths_emulator;
+    struct dom_facts f = {
+        .name = (char *)status_text(q, "name"),
+        .cpu = (char *)status_text(q, "cpu"),
+        .machine = (char *)status_text(q, "machine"),
+        .arch = (char *)status_text(q, "arch"),
+    };
+    char id[128];
+
+    if (build_id(emulator, id, sizeof(id), err) < 0)
+        return ft_err_prefix(err, "host %s", host_of(s));
+    if (strcmp(id, status_text(q, "qemu")))
+        return ft_err_set(err, EINVAL, "domain %s: emulator: it runs build "
+                          "%.16s, but %s has build %.16s: install the same "
+                          "lockstep on both hosts, then shut the guest down "
+                          "and start it again", f.name,
+                          status_text(q, "qemu"), host_of(s), id);
+    return virt_cpu_supported(s->ctl, &f, emulator, err);
+}
+
+static int check_memory(struct session *s, json_t *q, struct ft_err *err)
+{
+    uint64_t need = status_number(q, "memory_kib"), have = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[200];
+
+    while (f && fgets(line, sizeof(line), f)) {
+        unsigned long long v;
+
+        if (sscanf(line, "MemAvailable: %llu kB", &v) == 1)
+            have = v;
+    }
+    if (f)
+        fclose(f);
+    if (have && have < need)
+        return ft_err_set(err, ENOMEM, "domain %s: it needs %llu MiB, and %s "
+                          "has %llu MiB left: free some memory there",
+                          status_text(q, "name"),
+                          (unsigned long long)need / 1024, host_of(s),
+                          (unsigned long long)have / 1024);
+    return 0;
+}
+
+/* One file: theirs beside it must be readable here, and the file itself must
+ * be the same one. Then write ours. */
+static int check_file(struct session *s, json_t *q, json_t *file,
+                      struct proof *ours, struct ft_err *err)
+{
+    const char *path = status_text(file, "path");
+    const char *role = status_text(file, "role");
+    const char *name = status_text(q, "name"), *from = peer_host(s->peer);
+    uint64_t inode, size;
+    struct proof theirs;
+    struct ft_err e;
+
+    if (prove_stat(path, &inode, &size, &e) < 0)
+        return ft_err_set(err, e.code, "domain %s: %s: %s cannot open %s: "
+                          "mount the storage there at the same place", name,
+                          role, host_of(s), e.text);
+    if (!json_is_true(json_object_get(file, "disk"))) {
+        if (size == status_number(file, "size"))
+            return 0;
+        return ft_err_set(err, EINVAL, "domain %s: %s: %s is another file on "
+                          "%s (%llu bytes, not %llu): copy it", name, role,
+                          path, host_of(s), (unsigned long long)size,
+                          (unsigned long long)status_number(file, "size"));
+    }
+    snprintf(theirs.file, sizeof(theirs.file), "%s",
+             status_text(file, "proof"));
+    snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
+             status_text(file, "nonce"));
+    if (strlen(theirs.nonce) != 32 || prove_read(&theirs, &e) < 0)
+        return ft_err_set(err, ENOENT, "domain %s: %s: what %s wrote beside "
+                          "%s is not seen on %s: the paths are equal, the "
+                          "storage is not: mount the same storage on both "
+                          "hosts", name, role, from, path, host_of(s));
+    if (inode != status_number(file, "inode") ||
+        size < status_number(file, "size"))
+        return ft_err_set(err, EINVAL, "domain %s: %s: %s is not the same "
+                          "file on %s (inode %llu, %llu bytes; there %llu, "
+                          "%llu)", name, role, path, host_of(s),
+                          (unsigned long long)inode, (unsigned long long)size,
+                          (unsigned long long)status_number(file, "inode"),
+                          (unsigned long long)status_number(file, "size"));
+    if (prove_write(path, false, host_of(s), ours, &e) < 0)
+        return ft_err_set(err, e.code, "domain %s: %s: on %s: %s", name, role,
+                          host_of(s), e.text);
+    return 0;
+}
+
+static int check_arbiter(struct session *s, json_t *q, struct proof *ours,
+                         struct ft_err *err)
+{
+    const char *uri = status_text(q, "arbiter");
+    struct proof theirs;
+    struct ft_err e;
+    char id[64];
+
+    if (arbiter_id(uri, id, sizeof(id), &e) < 0)
+        return ft_err_set(err, e.code, "arbiter: on %s: %s", host_of(s),
+                          e.text);
+    snprintf(theirs.file, sizeof(theirs.file), "%s",
+             status_text(q, "arbiter_proof"));
+    snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
+             status_text(q, "arbiter_nonce"));
+    if (strcmp(id, status_text(q, "arbiter_id")) ||
+        prove_read(&theirs, &e) < 0)
+        return ft_err_set(err, EINVAL, "arbiter %s: %s and %s do not see the "
+                          "same one: mount the same storage on both hosts",
+                          uri, peer_host(s->peer), host_of(s));
+    if (prove_write(arbiter_folder(uri), true, host_of(s), ours, &e) < 0)
+        return ft_err_set(err, e.code, "arbiter %s: on %s: %s", uri,
+                          host_of(s), e.text);
+    return 0;
+}
+
+static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
+{
+    const char *uuid = status_text(q, "uuid");
+    json_t *files = json_object_get(q, "files"), *proofs;
+    size_t n = json_array_size(files);
+    char address[128];
+
+    if (strlen(uuid) != CTL_UUID - 1 || n > FILES_MAX || s->proof) {
+        ft_err_set(err, EINVAL, "request check: malformed");
+        return NULL;
+    }
+    if (check_domain(s, q, err) < 0 ||
+        clear_agent(s, uuid, status_text(q, "name"), err) < 0 ||
+        check_memory(s, q, err) < 0)
+        return NULL;
+    if (resolve(peer_host(s->peer), address, sizeof(address), err) < 0) {
+        ft_err_prefix(err, "on %s", host_of(s));
+        return NULL;
+    }
+    s->proofs = n + 1;
+    s->proof = calloc(s->proofs, sizeof(*s->proof));
+    if (!s->proof)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        if (check_file(s, q, json_array_get(files, i), &s->proof[i],
+                       err) < 0)
+            return NULL;
+    }
+    if (check_arbiter(s, q, &s->proof[n], err) < 0 ||
+        check_emulator(s, q, err) < 0 ||
+        virt_networks_there(s->ctl, json_object_get(q, "networks"),
+                            err) < 0)
+        return NULL;
+    proofs = json_array();
+    for (size_t i = 0; i < s->proofs; i++)
+        json_array_append_new(proofs, json_pack(
+            "{s:s,s:s}", "proof", s->proof[i].file,
+            "nonce", s->proof[i].nonce));
+    return json_pack("{s:b,s:o}", "ok", 1, "proofs", proofs);
+}
+
+/* ---- start -------------------------------------------------------------- */
+
+static void remember(struct session *s, json_t *q)
+{
+    struct vm *vm = s->vm;
+
+    pthread_mutex_lock(&s->ctl->lock);
+    vm->role = VM_BACKUP;
+    vm->prepared = true;
+    vm->wanted = false;
+    vm->generation = status_number(q, "generation");
+    snprintf(vm->pair, sizeof(vm->pair), "%s", status_text(q, "pair"));
+    snprintf(vm->peer, sizeof(vm->peer), "%s", peer_host(s->peer));
+    snprintf(vm->arbiter, sizeof(vm->arbiter), "%s",
+             status_text(q, "arbiter"));
+    pthread_mutex_unlock(&s->ctl->lock);
+    vm_note(s->ctl, vm, "%s", "");
+}
+
+static int start_domain(struct session *s, const char *xml,
+                        struct ft_err *err)
+{
+    virConnectPtr conn = virt_open(s->ctl, err);
+    virDomainPtr dom;
+
+    if (!conn)
+        return ft_err_prefix(err, "host %s", host_of(s));
+    dom = virDomainCreateXML(conn, xml, VIR_DOMAIN_START_PAUSED);
+    if (!dom)
+        virt_error(err, "domain %s: libvirt on %s cannot start the replica",
+                   s->vm->name, host_of(s));
+    else
+        virDomainFree(dom);
+    virConnectClose(conn);
+    return dom ? 0 : -1;
+}
+
+static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
+{
+    const char *uuid = status_text(q, "uuid"), *xml = status_text(q, "xml");
+    struct vm *vm;
+    char dir[600];
+
+    if (!s->proof || s->vm || !*xml || strlen(uuid) != CTL_UUID - 1) {
+        ft_err_set(err, EINVAL, "request start: malformed");
+        return NULL;
+    }
+    vm = registry_vm(s->ctl, uuid, status_text(q, "name"));
+    if (vm_begin(s->ctl, vm, "being made a backup", 3000, err) < 0)
+        return NULL;
+    s->vm = vm;
+    if (check_domain(s, q, err) < 0 ||
+        clear_agent(s, uuid, vm->name, err) < 0 ||
+        vm_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
+        virt_undefine(s->ctl, uuid, err) < 0)
+        return NULL;
+    remember(s, q);
+    s->started = true;
+    if (registry_save(s->ctl, vm, err) < 0 ||
+        start_domain(s, xml, err) < 0 || agent_ensure(s->ctl, uuid, err) < 0)
+        return NULL;
+    if (agent_request(s->ctl, uuid, json_pack(
+            "{s:s,s:s,s:I,s:{s:s},s:s}", "do", "backup",
+            "pair", vm->pair, "generation", (json_int_t)vm->generation,
+            "peer", "host", vm->peer, "arbiter", vm->arbiter), -1, NULL,
+            15000, err) < 0) {
+        ft_err_prefix(err, "domain %s: on %s", vm->name, host_of(s));
+        return NULL;
+    }
+    keeper_start(s->ctl, vm);
+    ft_info("pair %s: replica started for %s, generation %llu", vm->name,
+            vm->peer, (unsigned long long)vm->generation);
+    return json_pack("{s:b}", "ok", 1);
+}
+
+static json_t *do_commit(struct session *s, json_t *q, struct ft_err *err)
+{
+    if (!s->started) {
+        ft_err_set(err, EINVAL, "request commit: nothing was started");
+        return NULL;
+    }
+    s->committed = true;
+    pthread_mutex_lock(&s->ctl->lock);
+    s->vm->autostart = json_is_true(json_object_get(q, "autostart"));
+    pthread_mutex_unlock(&s->ctl->lock);
+    if (registry_save(s->ctl, s->vm, err) < 0)
+        ft_error("%s", err->text);
+    return json_pack("{s:b}", "ok", 1);
+}
+
+/* Does the pair live by itself? Then the replica is not ours to remove. */
+static bool stands(struct session *s)
+{
+    static const char *const word[] = { "protected", "arbitrating", "live",
+                                        "alone" };
+    json_t *status;
+    bool found = false;
+
+    if (agent_request(s->ctl, s->vm->uuid, json_pack("{s:s}", "do",
+                      "status"), -1, &status, 5000, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof(word) / sizeof(word[0]); i++)
+        found = found || (!strcmp(status_text(status, "state"), word[i]) &&
+                          !strcmp(status_text(status, "pair"), s->vm->pair));
+    json_decref(status);
+    return found;
+}
+
+static void end_session(struct session *s)
+{
+    for (size_t i = 0; i < s->proofs; i++)
+        prove_remove(&s->proof[i]);
+    free(s->proof);
+    if (s->started && !s->committed && !stands(s)) {
+        virt_destroy(s->ctl, s->vm->uuid);
+        vm_note(s->ctl, s->vm, "the clone from %s was given up",
+                s->vm->peer);
+        keeper_start(s->ctl, s->vm);   /* ends the agent, tidies up */
+    }
+    if (s->vm)
+        vm_end(s->ctl, s->vm);
+}
+
+static json_t *obey(struct session *s, json_t *q, struct ft_err *err)
+{
+    const char *what = status_text(q, "do");
+
+    if (!strcmp(what, "check"))
+        return do_check(s, q, err);
+    if (!strcmp(what, "start"))
+        return do_start(s, q, err);
+    if (!strcmp(what, "commit"))
+        return do_commit(s, q, err);
+    ft_err_set(err, EINVAL, "request '%s' is not known: install the same "
+               "lockstep on both hosts", what);
+    return NULL;
+}
+
+void *replica_thread(void *arg)
+{
+    struct incoming *in = arg;
+    struct session s = { .ctl = in->ctl };
+    struct ft_err err = { 0 };
+    json_t *q;
+
+    s.peer = peer_accept(s.ctl, in->fd, &err);
+    if (!s.peer) {
+        ft_warning("control connection: %s", err.text);
+        goto out;
+    }
+    while (peer_next(s.peer, &q, &err) == 1) {
+        json_t *reply = obey(&s, q, &err);
+
+        if (!reply) {
+            ft_info("host %s: request %s refused: %s", peer_host(s.peer),
+                    status_text(q, "do"), err.text);
+            reply = json_pack("{s:b,s:s}", "ok", 0, "error", err.text);
+        }
+        json_decref(q);
+        if (peer_reply(s.peer, reply, &err) < 0)
+            break;
+    }
+    end_session(&s);
+    peer_close(s.peer);
+out:
+    ctl_thread_end(in->ctl);
+    free(in);
+    return NULL;
+}

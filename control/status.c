@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * status.c - what `lockstep status` is told
+ *
+ * One flat object for a domain: the agent's own words where there is an
+ * agent, put together with what the user asked for and what libvirt sees.
+ */
+#include "control/ctl.h"
+
+#include <string.h>
+
+static void text(json_t *o, const char *key, const char *value)
+{
+    json_t *s = json_string(value);
+
+    json_object_set_new(o, key, s ? s : json_string("?"));
+}
+
+static void default_text(json_t *o, const char *key, const char *value)
+{
+    if (!*status_text(o, key))
+        text(o, key, value);
+}
+
+static bool in_pair(const json_t *agent)
+{
+    const char *role = status_text(agent, "role");
+
+    return !strcmp(role, "primary") || !strcmp(role, "backup");
+}
+
+json_t *status_of(struct ctl *ctl, struct vm *vm)
+{
+    const char *own = ctl->options.host_name, *state;
+    json_t *o = NULL;
+    struct vm v;
+    bool is_protected, backup;
+
+    if (agent_alive(ctl, vm->uuid))
+        agent_request(ctl, vm->uuid, json_pack("{s:s}", "do", "status"), -1,
+                      &o, 1000, NULL);
+    if (!o)
+        o = json_object();
+    json_object_del(o, "ok");
+    pthread_mutex_lock(&ctl->lock);
+    v = *vm;
+    pthread_mutex_unlock(&ctl->lock);
+
+    state = status_text(o, "state");
+    is_protected = !strcmp(state, "protected");
+    backup = !strcmp(status_text(o, "role"), "backup") ||
+        (!in_pair(o) && v.role == VM_BACKUP);
+    text(o, "domain", v.name);
+    text(o, "uuid", v.uuid);
+    text(o, "host", own);
+    text(o, "libvirt", virt_state(ctl, v.uuid));
+    text(o, "protection", is_protected ? "protected" : "not protected");
+    default_text(o, "state", "alone");
+    default_text(o, "role", vm_role_name(v.role));
+    if (!is_protected && *v.note)
+        text(o, "reason", v.note);
+    if (!is_protected && !*v.note && !v.wanted && v.role == VM_NONE)
+        default_text(o, "reason", v.prepared ? "prepared, not asked for"
+                                             : "not prepared");
+    if (!status_number(o, "generation"))
+        json_object_set_new(o, "generation",
+                            json_integer((json_int_t)v.generation));
+    if (!strncmp(status_text(o, "pair"), "00000000000000000000000000000000",
+                 32) || !*status_text(o, "pair"))
+        text(o, "pair", v.pair);
+    default_text(o, "peer", v.peer);
+    text(o, "primary", backup ? status_text(o, "peer") : own);
+    text(o, "backup", backup ? own : is_protected || v.wanted
+         ? status_text(o, "peer") : "");
+    text(o, "arbiter", *v.arbiter ? v.arbiter : ctl->options.arbiter_uri);
+    default_text(o, "fence", ctl->options.failover_fence);
+    json_object_set_new(o, "wanted", json_boolean(v.wanted));
+    json_object_set_new(o, "prepared", json_boolean(v.prepared));
+    if (v.busy)
+        text(o, "command", v.busy);
+    return o;
+}
+
+json_t *status_all(struct ctl *ctl)
+{
+    json_t *list = json_array();
+    struct vm *vm;
+
+    pthread_mutex_lock(&ctl->lock);
+    vm = ctl->vms;   /* only ever grows in front */
+    pthread_mutex_unlock(&ctl->lock);
+    for (; vm; vm = vm->next) {
+        bool shown;
+
+        pthread_mutex_lock(&ctl->lock);
+        shown = vm->prepared || vm->wanted || vm->role != VM_NONE ||
+            vm->busy;
+        pthread_mutex_unlock(&ctl->lock);
+        if (shown)
+            json_array_append_new(list, status_of(ctl, vm));
+    }
+    return list;
+}
