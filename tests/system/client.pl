@@ -6,6 +6,8 @@
 #   client.pl write redis|echo ADDRESS PORT [FIRST]
 #       Write numbered records over ONE TCP connection, each after the last
 #       was acknowledged, until SIGUSR1.  Nothing here can connect twice.
+#   client.pl ready redis|echo ADDRESS PORT
+#       Status 0 when the service answers now.
 #   client.pl check redis|echo ADDRESS PORT COUNT
 #       Over a connection of its own: are records 1..COUNT there?
 #
@@ -52,7 +54,7 @@ my %read = (
 );
 
 my $sock = IO::Socket::INET->new(
-    PeerAddr => $address, PeerPort => $port, Timeout => 30)
+    PeerAddr => $address, PeerPort => $port, Timeout => $mode eq 'ready' ? 1 : 30)
     or do { printf "broken %.6f connect: %s\n", now(), $@ || $!; exit 1 };
 setsockopt $sock, IPPROTO_TCP, TCP_NODELAY, 1;
 my $select = IO::Select->new($sock);
@@ -82,6 +84,8 @@ sub ask {
     return $reply;
 }
 
+my %ready = (redis => ["PING\r\n", "+PONG\r\n"], echo => ["p 1\n", "p 1\n"]);
+
 my $count = 0;
 if ($mode eq 'write') {
     my $local = $sock->sockport;
@@ -103,6 +107,8 @@ if ($mode eq 'write') {
     }
     die "the socket has changed\n" if $sock->sockport != $local;
     printf "end %d %d %.6f\n", $local, $count, now();
+} elsif ($mode eq 'ready') {
+    exit !(ask(@{ $ready{$kind} }) eq $ready{$kind}[1]);
 } else {
     my $lost = 0;
     for my $n (1 .. $number) {

@@ -15,7 +15,7 @@ my $PROGRAM = dirname(__FILE__) . '/../../client.pl';
 # Start writing to GUEST from LAB's client.
 sub new {
     my ($class, $lab, $guest) = @_;
-    my $kind = $guest->{kind} eq 'debian' ? 'redis' : 'echo';
+    my $kind = $guest->{service};
     my $self = bless {
         lab => $lab, guest => $guest, kind => $kind,
         acks => [],    # [number, sent, received], in order

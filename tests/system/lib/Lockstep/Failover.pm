@@ -96,6 +96,7 @@ sub start_guest {
     my $out = $a->lockstep('prepare', $g->{name});
     $self->say("hosta: lockstep prepare $g->{name}");
     $self->say("    $_") for split /\n/, $out;
+    $self->{prepared}->($self) if $self->{prepared};
     my $t = now();
     $a->virsh('start', $g->{name});
     $self->say("hosta: virsh start $g->{name}");

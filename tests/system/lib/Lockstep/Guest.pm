@@ -10,17 +10,20 @@ use File::Basename qw(dirname);
 use Lockstep::Run qw(must read_file write_file until_ok);
 
 my $XML = dirname(__FILE__) . '/../../guest/domain.xml';
+my $CLIENT = dirname(__FILE__) . '/../../client.pl';
 
 my %KIND = (
     debian => {
         name => 'debian', memory => 1024, address => '10.77.0.10',
         mac => '52:54:00:77:00:10', port => 6379,
+        service => 'redis',
         cmdline => 'root=/dev/vda rw console=ttyS0 quiet',
         uuid => '11111111-2222-4333-8444-555555555510',
     },
     small => {
         name => 'small', memory => 128, address => '10.77.0.11',
         mac => '52:54:00:77:00:11', port => 7,
+        service => 'echo',
         cmdline => 'console=ttyS0 quiet',
         uuid => '11111111-2222-4333-8444-555555555511',
     },
@@ -75,9 +78,8 @@ sub define {
 sub wait_service {
     my ($self, $lab, $timeout) = @_;
     return until_ok("$self->{name}: its service answers", $timeout, sub {
-        $lab->client_run(['perl', '-MIO::Socket::INET', '-e',
-            'exit !IO::Socket::INET->new(PeerAddr => shift, Timeout => 1)',
-            "$self->{address}:$self->{port}"], timeout => 5)->{status} == 0;
+        $lab->client_run([$^X, $CLIENT, 'ready', $self->{service},
+            $self->{address}, $self->{port}], timeout => 10)->{status} == 0;
     }, 0.1);
 }
 

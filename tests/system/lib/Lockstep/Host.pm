@@ -248,10 +248,7 @@ sub start_libvirtd {
 
 sub start_lockstepd {
     my ($self) = @_;
-    $self->start_daemon('lockstepd', ['lockstepd']);
-    until_ok("host $self->{name}: lockstepd answers", 20, sub {
-        $self->run(['lockstep', 'status'], timeout => 5)->{status} == 0;
-    });
+    $self->start_notifying('lockstepd', ['lockstepd'], 30);
     return;
 }
 
@@ -261,6 +258,14 @@ sub crashes {
     # Whatever the init has said by now.
     eval { $self->_event(qr/^never$/, 0) } if $self->{init};
     return @{ $self->{crashed} // [] };
+}
+
+# SIGKILL to the daemon (it must survive that), and a new one.
+sub restart_lockstepd {
+    my ($self) = @_;
+    $self->kill_processes(qr/^lockstepd$/);
+    $self->_event(qr/^ended lockstepd (\d+)$/, 10);
+    return $self->start_lockstepd;
 }
 
 # --- who is there ---

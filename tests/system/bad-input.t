@@ -1,0 +1,192 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What cannot be protected is refused before anything changes, with a message
+# that names the object, the reason and what to do; the guest keeps running.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use File::Copy qw(move);
+use Test::More;
+use Lockstep::Audit qw(audit);
+use Lockstep::Pki;
+use Lockstep::Run qw(must);
+use Lockstep::Test qw(requires with_failover note_step);
+
+requires('small');
+
+# Everything that a refused command must leave as it was.
+sub state_of {
+    my ($f) = @_;
+    my ($lab, $name) = ($f->{lab}, $f->{guest}{name});
+    my $a = $lab->host('hosta');
+    my $b = $lab->host('hostb');
+    return {
+        definition => $a->virsh('dumpxml', '--inactive', $name),
+        running => $a->virsh('list'),
+        backup => $b->is_on ? $b->virsh('list', '--all') : 'off',
+        records => join(' ', sort glob "$lab->{shared}/arbiter/*/*"),
+    };
+}
+
+# CMD must be refused with a message in which every pattern is found.
+sub refused {
+    my ($f, $what, $cmd, @patterns) = @_;
+    my $before = state_of($f);
+    my $r = $f->{lab}->host('hosta')->run($cmd, timeout => 60);
+    my $said = $r->{err} . $r->{out};
+    note("$what: $_") for split /\n/, $said;
+    isnt($r->{status}, 0, "$what: refused") or return;
+    like($said, $_, "$what: the message says $_") for @patterns;
+    is_deeply(state_of($f), $before, "$what: nothing changed");
+    return;
+}
+
+sub serves {
+    my ($f, $when) = @_;
+    ok(eval { $f->{guest}->wait_service($f->{lab}, 10); 1 },
+        "$when: the guest keeps running");
+    return;
+}
+
+# --- definitions that cannot be prepared ---
+
+my @DEFINITIONS = (
+    ['two virtual CPUs', [qr,<vcpu>1</vcpu>,, '<vcpu>2</vcpu>'],
+        qr/vcpu/i, qr/2|two/],
+    ['cache mode writeback', [qr/cache='none'/, "cache='writeback'"],
+        qr/vda/, qr/writeback|cache/, qr/none/],
+    ['a sound card', [qr,<serial type,,
+            "<sound model='ich6'/>\n    <serial type"],
+        qr/sound/],
+    ['an IDE disk', [qr,dev='vda' bus='virtio',, "dev='hda' bus='ide'"],
+        qr/hda/, qr/virtio/],
+);
+
+with_failover('definitions', sub {
+    my ($f) = @_;
+    $f->start_lab;
+    my $a = $f->{lab}->host('hosta');
+    my $g = $f->{guest} = Lockstep::Guest->new(kind => 'small',
+        images => "$Lockstep::Lab::BUILD/guest", shared => $f->{lab}{shared});
+    $g->install;
+    for my $d (@DEFINITIONS) {
+        my ($what, $change, @patterns) = @$d;
+        $g->define($a, $change);
+        refused($f, $what, ['lockstep', 'prepare', $g->{name}],
+            qr/\Q$g->{name}\E/, @patterns);
+    }
+    refused($f, 'no such domain', ['lockstep', 'prepare', 'nothere'],
+        qr/nothere/);
+    $g->define($a);
+    refused($f, 'not running', ['lockstep', 'protect', $g->{name},
+            '--backup', 'hostb'], qr/\Q$g->{name}\E/, qr/running|start/);
+
+    # Not prepared, and running.
+    $a->virsh('start', $g->{name});
+    $g->wait_service($f->{lab}, 60);
+    refused($f, 'not prepared', ['lockstep', 'protect', $g->{name},
+            '--backup', 'hostb'], qr/\Q$g->{name}\E/, qr/prepare/);
+    serves($f, 'not prepared');
+    audit($f->{lab});
+});
+
+# --- a prepared guest that runs, and a lab with one thing wrong ---
+
+my ($SMALL, @PROTECT) = ('small', qw(lockstep protect small --backup hostb));
+
+# Each: name, how to break it, how to mend it, what the message must say.
+my @LABS = (
+    ['an unknown backup host', sub { }, sub { },
+        [qr/nosuchhost/], [qw(lockstep protect small --backup nosuchhost)]],
+    ['a missing certificate on the primary\'s host',
+        sub { hide($_[0], 'hosta', 'host-cert.pem') },
+        sub { unhide($_[0], 'hosta', 'host-cert.pem') },
+        [qr/host-cert\.pem/]],
+    ['a missing certificate on the backup\'s host',
+        sub { hide($_[0], 'hostb', 'host-cert.pem') },
+        sub { unhide($_[0], 'hostb', 'host-cert.pem') },
+        [qr/hostb/]],
+    ['a peer with another name in its certificate',
+        sub { $_[0]{lab}{pki}->issue('hostc', pki($_[0], 'hostb')) },
+        sub { $_[0]{lab}{pki}->issue('hostb', pki($_[0], 'hostb')) },
+        [qr/hostb/, qr/certificate|name/]],
+    ['a peer of another authority',
+        sub {
+            Lockstep::Pki->new("$_[0]{lab}{dir}/other-ca", 'Another')
+                ->issue('hostb', pki($_[0], 'hostb'));
+        },
+        sub { $_[0]{lab}{pki}->issue('hostb', pki($_[0], 'hostb')) },
+        [qr/hostb/, qr/certificate/]],
+    ['a disk that the other host does not see',
+        sub {
+            my ($f) = @_;
+            my $other = "$f->{lab}{dir}/other.img";
+            must(['truncate', '-s', '64M', $other]);
+            $f->{lab}->host('hostb')->must(['mount', '--bind', $other,
+                "$f->{lab}{shared}/small.img"]);
+        },
+        sub {
+            $_[0]{lab}->host('hostb')->must(
+                ['umount', "$_[0]{lab}{shared}/small.img"]);
+        },
+        [qr/vda|small\.img/, qr/hostb/]],
+    ['a bridge that the other host does not have',
+        sub { $_[0]{lab}->host('hostb')->{net}->ip(
+            'link set br0 down', 'link set br0 name br9', 'link set br9 up') },
+        sub { $_[0]{lab}->host('hostb')->{net}->ip(
+            'link set br9 down', 'link set br9 name br0', 'link set br0 up') },
+        [qr/br0/, qr/hostb/]],
+    ['a backup host that is down',
+        sub { $_[0]{lab}->kill_host('hostb') },
+        sub { $_[0]{lab}->revive_host('hostb') },
+        [qr/hostb/]],
+);
+
+sub pki { return $_[0]{lab}->host($_[1])->{dir} . '/etc/lockstep/pki' }
+
+sub hide {
+    my ($f, $host, $file) = @_;
+    my $d = pki($f, $host);
+    move("$d/$file", "$d/$file.away") or die "$d/$file: $!\n";
+    restart($f, $host);
+    return;
+}
+
+sub unhide {
+    my ($f, $host, $file) = @_;
+    my $d = pki($f, $host);
+    move("$d/$file.away", "$d/$file") or die "$d/$file: $!\n";
+    restart($f, $host);
+    return;
+}
+
+# The daemon reads its certificates when it starts.
+sub restart {
+    my ($f, $host) = @_;
+    $f->{lab}->host($host)->restart_lockstepd;
+    return;
+}
+
+with_failover('the lab', sub {
+    my ($f) = @_;
+    $f->start_lab;
+    $f->start_guest;
+    for my $c (@LABS) {
+        my ($what, $break, $mend, $patterns, $cmd) = @$c;
+        $break->($f);
+        refused($f, $what, $cmd // \@PROTECT, @$patterns);
+        $mend->($f);
+        serves($f, $what);
+    }
+    # With everything mended it works: the refusals had the right reasons.
+    restart($f, 'hostb');
+    $f->protect;
+    pass('mended: protected');
+    audit($f->{lab}, guest => $f->{guest},
+        allow => [qr/certificate|handshake/i]);
+});
+
+done_testing();
