@@ -134,6 +134,7 @@ static void adopt(struct agent *a, const struct lc_frame *frame)
         break;
     }
     agent_changed(a);
+    agent_ready(a);
 }
 
 /* The replica is the guest now. */
@@ -149,9 +150,10 @@ static void swap_drivers(struct agent *a, bool claim)
     agent_changed(a);
 }
 
-/* QEMU is gone and its driver has wound up. */
+/* QEMU is gone and its driver has wound up, or its vmlink is made anew. */
 static void forget_qemu(struct agent *a)
 {
+    bool ended = a->gone;
     struct ft_pair_status s;
 
     agent_pair_status(a, &s);
@@ -163,7 +165,8 @@ static void forget_qemu(struct agent *a)
     a->vmlink = NULL;
     a->greeted = a->gone = false;
     a->last = s;
-    if (strcmp(s.state, "alone") == 0 || strcmp(s.state, "live") == 0) {
+    if (ended &&
+        (strcmp(s.state, "alone") == 0 || strcmp(s.state, "live") == 0)) {
         a->last.state = "ended";
         snprintf(a->last.reason, sizeof(a->last.reason), "QEMU ended");
     }

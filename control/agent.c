@@ -16,6 +16,10 @@
 
 #include "common/host/log.h"
 
+/* agent.sock appears when QEMU has said hello, so that the first command does
+ * not come too early; or, without a QEMU, after this. */
+#define READY_LATEST (2 * FT_NS_PER_S)
+
 static const char usage[] =
     "Usage: lockstep-agent --vm UUID [--name NAME] [--config FILE]\n"
     "                      [--trace FILE] [--foreground] [--verbose]\n"
@@ -186,6 +190,24 @@ void agent_quit(struct agent *a)
     ev_break(a->loop, EVBREAK_ALL);
 }
 
+void agent_ready(struct agent *a)
+{
+    struct ft_err err;
+
+    ft_timer_stop(&a->ready);
+    if (a->server == NULL && agent_sock_open(a, &err) < 0) {
+        ft_error("%s: %s", a->object, err.text);
+        a->failed = true;
+        agent_quit(a);
+    }
+}
+
+static void on_ready(struct ft_timer *t, void *arg)
+{
+    (void)t;
+    agent_ready(arg);
+}
+
 static void on_term(struct ev_loop *loop, struct ev_signal *w, int revents)
 {
     struct agent *a = w->data;
@@ -220,11 +242,6 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     agent_status_init(&a);
-    if (agent_sock_open(&a, &err) < 0) {
-        fprintf(stderr, "lockstep-agent: %s\n", err.text);
-        ft_error("%s: %s", a.object, err.text);
-        return 1;
-    }
     if (!args.foreground) {
         detach();
     }
@@ -238,6 +255,8 @@ int main(int argc, char **argv)
     ft_info("%s: agent of %s on %s, pid %d", a.object, a.uuid,
             a.options.host_name, (int)getpid());
     agent_vm_start(&a);
+    ft_timer_init(&a.ready, a.loop, on_ready, &a);
+    ft_timer_after(&a.ready, READY_LATEST);
     ev_run(a.loop, 0);
     ft_info("%s: the agent ends", a.object);
     agent_vm_stop(&a);
@@ -246,5 +265,5 @@ int main(int argc, char **argv)
         fclose(a.trace);
     }
     ft_log_close();
-    return 0;
+    return a.failed ? 1 : 0;
 }

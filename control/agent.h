@@ -64,10 +64,13 @@ struct agent {
     struct ft_timer rate;
 
     struct ft_json_server *server;
+    struct ft_timer ready;          /* to open it without a QEMU */
+    bool failed;
 };
 
-/* agent.c: leave the loop. */
+/* agent.c: leave the loop; open agent.sock, once */
 void agent_quit(struct agent *a);
+void agent_ready(struct agent *a);
 
 /* agent-vm.c */
 void agent_vm_start(struct agent *a);
