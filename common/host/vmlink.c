@@ -33,7 +33,7 @@ struct ft_vmlink {
     uint64_t sent, received; /* sequence numbers */
     struct ft_watch sock_watch, pid_watch;
     struct ft_timer close_later;
-    char why[160];
+    char why[FT_ERR_TEXT];
     bool *freed; /* set while a callback runs: tells it that we are gone */
 };
 
