@@ -334,7 +334,7 @@ static void receive_frames(struct lc_conn *c)
     size_t turn = 0;
 
     lc_conn_take_frames(c);      /* what a pause left behind */
-    while (c->state == CONN_FRAMES && !c->paused && !c->freed) {
+    while (lc_conn_takes_frames(c)) {
         uint8_t *to;
         size_t n, cap;
 
@@ -356,7 +356,7 @@ static void receive_frames(struct lc_conn *c)
             return;
         }
     }
-    if (c->state == CONN_FRAMES && c->peer_ended && !c->paused) {
+    if (lc_conn_takes_frames(c) && c->peer_ended) {
         lc_conn_failf(c, ECONNRESET, c->in.used
                       ? "closed by the peer inside a frame"
                       : "closed by the peer");
@@ -429,7 +429,9 @@ void lc_conn_update_watch(struct lc_conn *c)
     if (!can_transfer(c)) {
         return;
     }
-    if ((!c->paused && !c->peer_ended) || c->write_wants_read) {
+    if ((!c->paused && !c->peer_ended &&
+         (c->state != CONN_FRAMES || lc_conn_takes_frames(c))) ||
+        c->write_wants_read) {
         events |= EV_READ;
     }
     if (c->out.used || c->read_wants_write ||

@@ -124,7 +124,8 @@ struct lc_conn_stats lc_conn_stats(const struct lc_conn *c);
 
 /* ---- raw bytes, for relay.c ---- */
 
-/* After HELLO and WELCOME: no frames any more. event(c, arg) is called when
+/* After HELLO and WELCOME of LC_KIND_CLONE (what came behind them has waited):
+ * no frames any more. event(c, arg) is called when
  * there may be bytes to read or room to write; closed() as before. */
 void lc_conn_raw(struct lc_conn *c,
                  void (*event)(struct lc_conn *c, void *arg), void *arg);

@@ -94,6 +94,9 @@ void lc_conn_update_watch(struct lc_conn *c);
 size_t lc_conn_tls_read(struct lc_conn *c, void *buf, size_t cap);
 
 /* frames.c */
+/* Not on a clone's connection after the greetings: its bytes wait for
+ * lc_conn_raw(). */
+bool lc_conn_takes_frames(const struct lc_conn *c);
 void lc_conn_take_frames(struct lc_conn *c);
 
 /* connect.c */

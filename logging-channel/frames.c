@@ -87,10 +87,15 @@ static bool take_frame(struct lc_conn *c)
     return true;
 }
 
+bool lc_conn_takes_frames(const struct lc_conn *c)
+{
+    return !c->freed && !c->paused && c->state == CONN_FRAMES &&
+           !(c->channel.kind == LC_KIND_CLONE && lc_channel_open(&c->channel));
+}
+
 void lc_conn_take_frames(struct lc_conn *c)
 {
-    while (!c->freed && !c->paused && c->state == CONN_FRAMES &&
-           take_frame(c)) {
+    while (lc_conn_takes_frames(c) && take_frame(c)) {
     }
 }
 

@@ -51,6 +51,9 @@ static bool cert_is_for(X509 *cert, const char *host)
     return X509_check_host(cert, host, 0, HOST_FLAGS, NULL) == 1;
 }
 
+static const char not_ours[] =
+    "is not signed by this pair's CA (" LC_TLS_CA ")";
+
 static const char *verify_text(int code)
 {
     switch (code) {
@@ -64,7 +67,7 @@ static const char *verify_text(int code)
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-        return "is not signed by this pair's CA (" LC_TLS_CA ")";
+        return not_ours;
     case X509_V_ERR_INVALID_PURPOSE:
         return "may not be used for this (its extended key usage must "
                "allow both server and client)";
@@ -204,12 +207,13 @@ static int verify_cb(int ok, X509_STORE_CTX *store)
     char names[128] = "";
 
     if (!ok) {
+        const char *text = verify_text(X509_STORE_CTX_get_error(store));
+
         if (cert && depth == 0) {
             list_names(cert, names, sizeof(names));
         }
         snprintf(check->why, sizeof(check->why), "%s certificate %s%s%s",
-                 depth ? "the CA's" : "its",
-                 verify_text(X509_STORE_CTX_get_error(store)),
+                 depth && text != not_ours ? "its CA's" : "its", text,
                  *names ? "; it is for " : "", names);
         return 0;
     }
@@ -242,7 +246,8 @@ struct lc_tls *lc_tls_load(const char *dir, const char *own_name,
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
-                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                     SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_default_read_buffer_len(ctx, 64 << 10);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER |
