@@ -72,6 +72,7 @@ struct vm {
     bool keeper;                /* its thread runs */
     bool reprotects;            /* its thread runs */
     atomic_bool stop;           /* end of a running protect, please */
+    atomic_bool poke;           /* its other host is back: try at once */
     int qemu_pid;               /* as the agent said; 0: not known */
     char note[FT_ERR_TEXT];     /* why it is not protected */
     json_t *status;             /* the agent's last words, or NULL */
@@ -225,6 +226,8 @@ void *replica_thread(void *incoming);
 
 /* keeper.c: follow this domain's agent, if nobody does yet. */
 void keeper_start(struct ctl *ctl, struct vm *vm);
+/* Tell the other hosts of our pairs that this one is there (again). */
+void keeper_announce(struct ctl *ctl);
 /* This host runs the only copy and the user wants another one. */
 bool vm_alone(const json_t *status);
 

@@ -31,6 +31,8 @@
 struct keeper {
     struct ctl *ctl;
     struct vm *vm;
+    ft_ns tidy_at;       /* not before, after the agent refused to end */
+    int tidy_wait_ms;
 };
 
 bool vm_alone(const json_t *status)
@@ -92,10 +94,11 @@ static void *reprotect_thread(void *arg)
             break;
         vm_note(ctl, vm, "no backup: %s; tried again every %d s at most",
                 err.text, BACKOFF_MAX_MS / 1000);
-        for (int left = wait; left > 0 && still_wanted(ctl, vm);
-             left -= 100)
+        for (int left = wait; left > 0 && still_wanted(ctl, vm) &&
+             !atomic_load(&vm->poke); left -= 100)
             poll(NULL, 0, 100);
-        wait = wait * 2 < BACKOFF_MAX_MS ? wait * 2 : BACKOFF_MAX_MS;
+        wait = atomic_exchange(&vm->poke, false) ? BACKOFF_MIN_MS
+            : wait * 2 < BACKOFF_MAX_MS ? wait * 2 : BACKOFF_MAX_MS;
     }
     pthread_mutex_lock(&ctl->lock);
     vm->reprotects = false;
@@ -186,6 +189,8 @@ static void tidy_up(struct keeper *k, const json_t *status)
     struct vm *vm = k->vm;
     enum vm_role role;
 
+    if (ft_monotonic() < k->tidy_at)
+        return;
     if (vm_begin(ctl, vm, "tidying up", 0, NULL) < 0)
         return;   /* a command is at work; it, or the next step, will */
     pthread_mutex_lock(&ctl->lock);
@@ -194,7 +199,14 @@ static void tidy_up(struct keeper *k, const json_t *status)
     if (role == VM_BACKUP)
         virt_destroy(ctl, vm->uuid);
     if (agent_request(ctl, vm->uuid, json_pack("{s:s}", "do", "quit"), -1,
-                      NULL, 3000, NULL) == 0 && role != VM_NONE) {
+                      NULL, 3000, NULL) < 0) {
+        k->tidy_wait_ms = k->tidy_wait_ms ? 2 * k->tidy_wait_ms
+                                          : BACKOFF_MIN_MS;
+        if (k->tidy_wait_ms > BACKOFF_MAX_MS)
+            k->tidy_wait_ms = BACKOFF_MAX_MS;
+        k->tidy_at = ft_monotonic() +
+            (ft_ns)k->tidy_wait_ms * FT_NS_PER_MS;
+    } else if (role != VM_NONE) {
         pthread_mutex_lock(&ctl->lock);
         vm->role = VM_NONE;
         vm->wanted = false;
@@ -351,7 +363,7 @@ static void *keeper_thread(void *arg)
 
 void keeper_start(struct ctl *ctl, struct vm *vm)
 {
-    struct keeper *k = malloc(sizeof(*k));
+    struct keeper *k = calloc(1, sizeof(*k));
     struct ft_err err;
     bool start;
 
@@ -370,4 +382,48 @@ void keeper_start(struct ctl *ctl, struct vm *vm)
         vm->keeper = false;
     }
     free(k);
+}
+
+/* ---- being back --------------------------------------------------------- */
+
+static void *announce_thread(void *arg)
+{
+    struct keeper *k = arg;
+    struct job job = { .ctl = k->ctl, .cancel_fd = -1 };
+    char host[CTL_NAME];
+    struct peer *p = NULL;
+    struct ft_err err;
+    json_t *reply;
+
+    pthread_mutex_lock(&k->ctl->lock);
+    snprintf(host, sizeof(host), "%s", k->vm->peer);
+    pthread_mutex_unlock(&k->ctl->lock);
+    for (int i = 0; i < 5 && !p && !k->ctl->quit; i++) {
+        p = peer_connect(&job, host, &err);
+        if (!p)
+            job_sleep(&job, TICK_MS, NULL);
+    }
+    if (p && peer_call(p, json_pack("{s:s}", "do", "hello"), &reply, 5,
+                       &err) == 0)
+        json_decref(reply);
+    peer_close(p);
+    ctl_thread_end(k->ctl);
+    free(k);
+    return NULL;
+}
+
+void keeper_announce(struct ctl *ctl)
+{
+    for (struct vm *vm = ctl->vms; vm; vm = vm->next) {
+        struct keeper *k;
+
+        if (!vm->generation || !*vm->peer)
+            continue;
+        k = malloc(sizeof(*k));
+        if (!k)
+            abort();
+        *k = (struct keeper){ .ctl = ctl, .vm = vm };
+        if (ctl_thread(ctl, announce_thread, k, NULL) < 0)
+            free(k);
+    }
 }

@@ -242,6 +242,7 @@ static int serve(struct ctl *ctl, struct ft_err *err)
     }
     check_tls(ctl);
     find_agents(ctl);
+    keeper_announce(ctl);
     ft_info("lockstepd %s: host %s, port %d, ready", PACKAGE_VERSION,
             ctl->options.host_name, (int)ctl->options.host_port);
     notify("READY=1");

@@ -53,6 +53,7 @@ struct work {
     struct peer *peer;
     char *replica;                   /* its XML */
     bool autostart;
+    char shown[400];                 /* the last line of progress */
 };
 
 bool job_cancelled(const struct job *job)
@@ -359,15 +360,21 @@ static int start(struct work *w, struct ft_err *err)
 
 static void show_clone(struct work *w, const json_t *status)
 {
+    char text[sizeof(w->shown)];
     const json_t *p = json_object_get(status, "progress");
     double sent = (double)status_number(p, "sent");
     double left = (double)status_number(p, "remaining");
     int percent = sent + left > 0 ? (int)(100 * sent / (sent + left)) : -1;
 
-    if (!strcmp(status_text(status, "state"), "cloning"))
-        job_progress(w->job, "clone", percent, "copying the guest to %s: "
-                     "%.0f MiB sent, %.0f MiB left", w->policy.backup,
-                     sent / 1048576, left / 1048576);
+    if (strcmp(status_text(status, "state"), "cloning"))
+        return;
+    snprintf(text, sizeof(text), "copying the guest to %s: %.0f MiB sent, "
+             "%.0f MiB left", w->policy.backup, sent / 1048576,
+             left / 1048576);
+    if (!strcmp(text, w->shown))
+        return;
+    memcpy(w->shown, text, sizeof(text));
+    job_progress(w->job, "clone", percent, "%s", text);
 }
 
 /* 1: protected, 0: not yet, -1: it will not be */

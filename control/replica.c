@@ -383,10 +383,26 @@ static void end_session(struct session *s)
         vm_end(s->ctl, s->vm);
 }
 
+/* That host is there again: no need to wait for the next try. */
+static json_t *do_hello(struct session *s)
+{
+    struct vm *vm;
+
+    pthread_mutex_lock(&s->ctl->lock);
+    for (vm = s->ctl->vms; vm; vm = vm->next) {
+        if (!strcmp(vm->peer, peer_host(s->peer)))
+            atomic_store(&vm->poke, true);
+    }
+    pthread_mutex_unlock(&s->ctl->lock);
+    return json_pack("{s:b,s:s}", "ok", 1, "version", PACKAGE_VERSION);
+}
+
 static json_t *obey(struct session *s, json_t *q, struct ft_err *err)
 {
     const char *what = status_text(q, "do");
 
+    if (!strcmp(what, "hello"))
+        return do_hello(s);
     if (!strcmp(what, "check"))
         return do_check(s, q, err);
     if (!strcmp(what, "start"))

@@ -69,7 +69,9 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
                  32) || !*status_text(o, "pair"))
         text(o, "pair", v.pair);
     default_text(o, "peer", v.peer);
-    text(o, "primary", backup ? status_text(o, "peer") : own);
+    text(o, "primary", backup ? status_text(o, "peer")
+         : in_pair(o) || !strcmp(status_text(o, "libvirt"), "running")
+         ? own : "");
     text(o, "backup", backup ? own : is_protected || v.wanted
          ? status_text(o, "peer") : "");
     text(o, "arbiter", *v.arbiter ? v.arbiter : ctl->options.arbiter_uri);
