@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lockstep: the roles of this QEMU
+ *
+ * Theory of Operation
+ *
+ * Three states, NONE <-> RECORD and (incoming) -> REPLAY -> NONE; never from
+ * one of the latter to the other. Each is a state of upstream's record/replay
+ * (replay_mode), switchable at run time because the replay lock is always in
+ * use when the object exists. In NONE nothing is logged and the event queue
+ * is off, so draining the block layer really drains and a clone's device
+ * state is complete.
+ *
+ * What is logged is what the guest can see: reads of clocks on the vCPU
+ * thread, and in the main loop inside a "section" (timers that a checkpoint
+ * orders, the warp timer's start, a reset). All else that runs in this
+ * process, monitors, displays, migration, reads clocks raw.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "hw/core/cpu.h"
+#include "system/cpu-timers.h"
+#include "system/cpus.h"
+#include "system/replay.h"
+#include "system/runstate.h"
+#include "../replay-internal.h"
+#include "internal.h"
+
+#define TYPE_NAME "lockstep"
+
+LockstepEngine lockstep;
+
+static QTAILQ_HEAD(, LockstepPart) parts = QTAILQ_HEAD_INITIALIZER(parts);
+
+/* Depth of the main loop's work that is in the log. */
+static __thread unsigned section;
+
+/* ---- the process -------------------------------------------------------- */
+
+void lockstep_option(const char *qom_type)
+{
+    if (g_str_equal(qom_type, TYPE_NAME)) {
+        lockstep.object = true;
+    }
+}
+
+void lockstep_configure(void)
+{
+    if (!lockstep.object) {
+        return;
+    }
+    if (replay_mode != REPLAY_MODE_NONE) {
+        error_report("-object lockstep and -icount rr= exclude each other");
+        exit(1);
+    }
+    lockstep.enabled = true;
+    replay_mutex_init();
+    replay_init_events();
+    lockstep_attach_init();
+}
+
+void lockstep_machine_done(void)
+{
+    if (lockstep.enabled && !icount_enabled()) {
+        error_report("-object lockstep needs -icount shift=N");
+        exit(1);
+    }
+}
+
+void lockstep_process_exit(int status)
+{
+    if (lockstep.enabled && lockstep.state != LOCKSTEP_NONE) {
+        /*
+         * Outputs and requests wait for a peer, and draining would wait for
+         * them. A primary that ends so has failed, as far as its replica
+         * goes; a replica has nothing that is worth saving.
+         */
+        lockstep_exit(status);
+    }
+}
+
+bool lockstep_enabled(void)
+{
+    return lockstep.enabled;
+}
+
+LockstepState lockstep_state(void)
+{
+    return qatomic_read(&lockstep.state);
+}
+
+void lockstep_set_state(LockstepState state)
+{
+    static const ReplayMode modes[] = {
+        [LOCKSTEP_NONE] = REPLAY_MODE_NONE,
+        [LOCKSTEP_RECORD] = REPLAY_MODE_RECORD,
+        [LOCKSTEP_REPLAY] = REPLAY_MODE_PLAY,
+    };
+
+    g_assert(replay_mutex_locked() && bql_locked());
+    qatomic_set(&lockstep.state, state);
+    replay_mode = modes[state];
+}
+
+/* ---- clocks ------------------------------------------------------------- */
+
+void lockstep_section_begin(void)
+{
+    section++;
+}
+
+void lockstep_section_end(void)
+{
+    section--;
+}
+
+bool lockstep_clock_is_raw(void)
+{
+    if (!lockstep.enabled) {
+        return false;
+    }
+    return lockstep.state == LOCKSTEP_NONE || !replay_mutex_locked() ||
+           !(section || qemu_in_vcpu_thread());
+}
+
+int64_t lockstep_deadline_clock(QEMUClockType type)
+{
+    if (lockstep.enabled) {
+        if (type == QEMU_CLOCK_HOST) {
+            return get_clock_realtime() + lockstep_host_clock_offset();
+        }
+        if (type == QEMU_CLOCK_VIRTUAL_RT) {
+            return cpu_get_clock();
+        }
+    }
+    return qemu_clock_get_ns(type);
+}
+
+static bool is_logged_clock(QEMUClockType type)
+{
+    return type == QEMU_CLOCK_HOST || type == QEMU_CLOCK_VIRTUAL_RT;
+}
+
+bool lockstep_ignores_deadline(QEMUClockType type)
+{
+    return lockstep.state == LOCKSTEP_REPLAY && is_logged_clock(type);
+}
+
+bool lockstep_timers_begin(QEMUClockType type, int64_t first_expires)
+{
+    if (!lockstep.enabled || !is_logged_clock(type)) {
+        return true;
+    }
+    if (lockstep.state == LOCKSTEP_RECORD &&
+        lockstep_deadline_clock(type) < first_expires) {
+        return false;       /* spare the log a checkpoint without effect */
+    }
+    lockstep_section_begin();
+    return true;
+}
+
+void lockstep_timers_end(QEMUClockType type)
+{
+    if (lockstep.enabled && is_logged_clock(type)) {
+        lockstep_section_end();
+    }
+}
+
+/* ---- vCPU thread -------------------------------------------------------- */
+
+bool lockstep_throttled(void)
+{
+    return lockstep.state == LOCKSTEP_RECORD &&
+           (lockstep.link_lost || lockstep.ending ||
+            lockstep_gate_held_too_much() || !lockstep_log_has_room());
+}
+
+bool lockstep_vcpu_waits(bool idle)
+{
+    CPUState *cpu;
+
+    if (!lockstep.enabled || lockstep.state == LOCKSTEP_NONE ||
+        !runstate_is_running()) {
+        return idle;
+    }
+    CPU_FOREACH(cpu) {
+        if (cpu->stop || !cpu_work_list_empty(cpu)) {
+            return false;
+        }
+    }
+    if (lockstep.state == LOCKSTEP_RECORD) {
+        return lockstep_throttled() || (idle && !replay_has_events());
+    }
+    return lockstep.dead || !lockstep.ready || lockstep.starved ||
+           lockstep_next_is_main();
+}
+
+bool lockstep_skips_warp_start(int64_t warp_start, int64_t deadline)
+{
+    static int64_t logged_deadline = -1;
+    static uint64_t logged_generation;
+
+    if (lockstep.state != LOCKSTEP_RECORD) {
+        return false;
+    }
+    if (deadline < 0) {
+        return true;
+    }
+    if (deadline > 0 && warp_start != -1 && deadline == logged_deadline &&
+        logged_generation == lockstep.generation) {
+        return true;        /* the timer for it is armed */
+    }
+    logged_deadline = deadline;
+    logged_generation = lockstep.generation;
+    return false;
+}
+
+bool lockstep_skips_warp_account(int64_t warp_start)
+{
+    return lockstep.state == LOCKSTEP_RECORD && warp_start == -1;
+}
+
+void lockstep_kick_vcpu(void)
+{
+    if (first_cpu) {
+        qemu_cpu_kick(first_cpu);
+    }
+}
+
+bool lockstep_work_begin(void)
+{
+    if (lockstep.enabled && replay_mutex_locked()) {
+        replay_mutex_unlock();
+        return true;
+    }
+    return false;
+}
+
+void lockstep_work_end(bool locked)
+{
+    if (locked) {
+        bql_unlock();
+        replay_mutex_lock();
+        bql_lock();
+    }
+}
+
+/* ---- parts -------------------------------------------------------------- */
+
+void lockstep_register_part(LockstepPart *part)
+{
+    QTAILQ_INSERT_TAIL(&parts, part, next);
+}
+
+void lockstep_unregister_part(LockstepPart *part)
+{
+    QTAILQ_REMOVE(&parts, part, next);
+}
+
+bool lockstep_parts_can_attach(Error **errp)
+{
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->can_attach && !p->can_attach(p->opaque, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void lockstep_parts_start_record(void)
+{
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->start_record) {
+            p->start_record(p->opaque);
+        }
+    }
+}
+
+void lockstep_parts_start_replay(void)
+{
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->start_replay) {
+            p->start_replay(p->opaque);
+        }
+    }
+}
+
+bool lockstep_parts_probe(Error **errp)
+{
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->probe && !p->probe(p->opaque, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool lockstep_parts_open(Error **errp)
+{
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->open && !p->open(p->opaque, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+unsigned lockstep_parts_live(void)
+{
+    unsigned reissued = 0;
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->live) {
+            reissued += p->live(p->opaque);
+        }
+    }
+    return reissued;
+}
+
+void lockstep_parts_go_alone(void)
+{
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->go_alone) {
+            p->go_alone(p->opaque);
+        }
+    }
+}
+
+void lockstep_parts_announce(void)
+{
+    LockstepPart *p;
+
+    QTAILQ_FOREACH(p, &parts, next) {
+        if (p->announce) {
+            p->announce(p->opaque);
+        }
+    }
+}
