@@ -83,11 +83,11 @@ static void send_ack(struct bak_driver *d, const struct bak_effect *e)
     m.u.ack.position = e->position;
     m.u.ack.stamp = (uint64_t)e->stamp;
     m.u.ack.executed = bak_log_executed(d);
-    bak_peer_send(d, &m);
     if (d->c.trace != NULL) {
         fprintf(d->c.trace, "%" PRId64 " ACK %" PRIu64 "\n", ft_monotonic(),
                 e->position);
     }
+    bak_peer_send(d, &m);
 }
 
 static void probe(struct bak_driver *d)
