@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lockstep: the images behind lockstep-disk nodes, when they are attached, and
+ * when QEMU changes its role. The theory is in block/lockstep-disk.c.
+ */
+
+#include "qemu/osdep.h"
+#include "block/blockjob.h"
+#include "block/lockstep-disk.h"
+#include "lockstep-disk-internal.h"
+#include "hw/qdev-core.h"
+#include "migration/vmstate.h"
+#include "qapi/error.h"
+#include "qemu/crc32c.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/memalign.h"
+#include "system/block-backend.h"
+
+static bool taking_over;
+
+/* --- the clone's stream --- */
+
+static int disk_pre_save(void *opaque)
+{
+    LockstepDisk *s = opaque;
+
+    s->stream_length = s->length;
+    s->wce = blk_enable_write_cache(s->device);
+    return 0;
+}
+
+static int disk_post_load(void *opaque, int version_id)
+{
+    LockstepDisk *s = opaque;
+
+    if (s->stream_length != s->length) {
+        error_report("disk %s: the source's image has %" PRIu64 " bytes, "
+                     "ours %" PRIu64, s->id, s->stream_length, s->length);
+        return -EINVAL;
+    }
+    blk_set_enable_write_cache(s->device, s->wce);
+    return 0;
+}
+
+static const VMStateDescription vmstate_disk = {
+    .name = "lockstep-disk",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_save = disk_pre_save,
+    .post_load = disk_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64(stream_length, LockstepDisk),
+        VMSTATE_BOOL(wce, LockstepDisk),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+void lockstep_disk_closed(LockstepDisk *s)
+{
+    vmstate_unregister(NULL, &vmstate_disk, s);
+    blk_unref(s->child);
+    g_free(s->id);
+    g_free(s->path);
+}
+
+/* --- switches of the engine --- */
+
+static bool disk_is_direct(LockstepDisk *s)
+{
+    BlockDriverState *bs = blk_bs(s->child);
+    BdrvChild *child;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+
+    while ((child = bdrv_primary_child(bs))) {
+        bs = child->bs;
+    }
+    return bs->open_flags & BDRV_O_NOCACHE;
+}
+
+static bool disk_error_is_reported(LockstepDisk *s, bool is_read)
+{
+    BlockdevOnError action = blk_get_on_error(s->device, is_read);
+
+    return action == BLOCKDEV_ON_ERROR_REPORT ||
+           action == BLOCKDEV_ON_ERROR_IGNORE;
+}
+
+static bool disks_can_attach(void *opaque, Error **errp)
+{
+    LockstepDisk *s;
+
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        if (blk_is_writable(s->device) && !disk_is_direct(s)) {
+            error_setg(errp, "disk %s cannot be protected: its host cache may "
+                       "write late; use cache=none or directsync", s->id);
+            return false;
+        }
+        if (!disk_error_is_reported(s, true) ||
+            !disk_error_is_reported(s, false)) {
+            error_setg(errp, "disk %s cannot be protected: an I/O error would "
+                       "stop the guest; use error policy \"report\"", s->id);
+            return false;
+        }
+        if (blk_get_public(s->device)->throttle_group_member.throttle_state) {
+            error_setg(errp, "disk %s cannot be protected: it has I/O limits",
+                       s->id);
+            return false;
+        }
+        if (blk_getlength(s->child) != s->length) {
+            error_setg(errp, "disk %s cannot be protected: its image was "
+                       "resized since the guest started", s->id);
+            return false;
+        }
+    }
+
+    WITH_JOB_LOCK_GUARD() {
+        BlockJob *job = block_job_next_locked(NULL);
+
+        if (job) {
+            error_setg(errp, "block job %s must end first", job->job.id);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void disks_start_record(void *opaque)
+{
+    LockstepDisk *s;
+    int ret;
+
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        /* The engine has drained; an abandoned request may remain. */
+        AIO_WAIT_WHILE_UNLOCKED(NULL, !QTAILQ_EMPTY(&s->requests));
+        lockstep_disk_durable(s, UINT64_MAX);
+        s->ended_count = 0;
+        if (s->dirty) {
+            ret = blk_flush(s->child);
+            if (ret < 0) {
+                warn_report("disk %s: flush failed: %s", s->id, strerror(-ret));
+            }
+        }
+        s->dirty = false;
+    }
+}
+
+static void disks_start_replay(void *opaque)
+{
+    LockstepDisk *s;
+    Error *err = NULL;
+
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        s->ended_count = 0;
+        /* Our node is active: let the device write to it. */
+        if (bdrv_activate(s->bs, &err) < 0 || err) {
+            error_reportf_err(err, "disk %s: ", s->id);
+            lockstep_diverged("disk %s cannot be used", s->id);
+            return;
+        }
+    }
+}
+
+/* Reads are allowed on an inactive image, and it was opened O_DIRECT. */
+static bool disks_probe(void *opaque, Error **errp)
+{
+    LockstepDisk *s;
+    int64_t bytes;
+    int ret;
+
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        QEMU_AUTO_VFREE uint8_t *buf = blk_blockalign(s->child, 4096);
+
+        bytes = MIN(4096, s->length);
+        ret = bytes ? blk_pread(s->child, 0, bytes, buf, 0) : 0;
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "disk %s cannot be read", s->id);
+            return false;
+        }
+        if (blk_getlength(s->child) != s->length) {
+            error_setg(errp, "disk %s has %" PRId64 " bytes, expected %" PRIu64,
+                       s->id, blk_getlength(s->child), s->length);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool lockstep_disk_forgives_lock(Error **errp)
+{
+    if (!taking_over) {
+        return false;
+    }
+    if (errp && *errp) {
+        warn_report_err(*errp);
+        *errp = NULL;
+    }
+    return true;
+}
+
+static bool disks_open(void *opaque, Error **errp)
+{
+    LockstepDisk *s;
+    bool ok = true;
+
+    taking_over = true;
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        Error *err = NULL;
+
+        if (bdrv_activate(blk_bs(s->child), &err) < 0 || err) {
+            error_propagate_prepend(errp, err, "disk %s: ", s->id);
+            ok = false;
+            break;
+        }
+        if (blk_getlength(s->child) != s->length) {
+            error_setg(errp, "disk %s has %" PRId64 " bytes, expected %" PRIu64,
+                       s->id, blk_getlength(s->child), s->length);
+            ok = false;
+            break;
+        }
+    }
+    taking_over = false;
+    return ok;
+}
+
+/* Write again all that has ended and may have been lost: see "Durability". */
+static unsigned disk_write_again(LockstepDisk *s)
+{
+    DiskOp *outstanding = QTAILQ_FIRST(&s->ops);
+    unsigned count = 0;
+    DiskEnded *e;
+    int ret;
+
+    while ((e = QTAILQ_FIRST(&s->ended))) {
+        DiskOp *op = g_new(DiskOp, 1);
+
+        *op = (DiskOp) {
+            .disk = s,
+            .kind = e->kind,
+            .flags = e->flags,
+            .offset = e->offset,
+            .bytes = e->bytes,
+            .buf = g_steal_pointer(&e->buf),
+            .ready = true,
+            .again = true,
+        };
+        lockstep_disk_ended_drop(s, e);
+        if (outstanding) {
+            QTAILQ_INSERT_BEFORE(outstanding, op, next);
+        } else {
+            QTAILQ_INSERT_TAIL(&s->ops, op, next);
+        }
+        s->again++;
+        count++;
+    }
+    s->again_failed = 0;
+    lockstep_disk_kick(s);
+    AIO_WAIT_WHILE_UNLOCKED(NULL, s->again > 0);
+
+    ret = count && blk_is_writable(s->child) ? blk_flush(s->child) : 0;
+    if (ret < 0) {
+        error_report("disk %s: flush at go-live failed: %s", s->id,
+                     strerror(-ret));
+    }
+    s->dirty = ret < 0 || s->again_failed;
+    return count;
+}
+
+static unsigned disks_live(void *opaque)
+{
+    LockstepDisk *s;
+    unsigned count = 0;
+
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        count += disk_write_again(s);
+    }
+    return count;
+}
+
+static void disks_go_alone(void *opaque)
+{
+    LockstepDisk *s;
+
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        s->dirty |= !QTAILQ_EMPTY(&s->ended);
+        lockstep_disk_durable(s, UINT64_MAX);
+        lockstep_disk_kick(s);
+    }
+}
+
+LockstepPart lockstep_disk_part = {
+    .name = "disks",
+    .can_attach = disks_can_attach,
+    .start_record = disks_start_record,
+    .start_replay = disks_start_replay,
+    .probe = disks_probe,
+    .open = disks_open,
+    .live = disks_live,
+    .go_alone = disks_go_alone,
+};
+
+/* What virtio-blk would otherwise learn from the image. */
+static void disk_fix_conf(BlockConf *conf, BlockBackend *blk, int64_t length)
+{
+    if (!conf->cyls && !conf->heads && !conf->secs) {
+        conf->heads = 16;
+        conf->secs = 63;
+        conf->cyls = MIN(MAX(length / (512 * 16 * 63), 2), 16383);
+    }
+    /* The default would stop the guest when the host's disk is full. */
+    if (conf->werror == BLOCKDEV_ON_ERROR_AUTO &&
+        blk_get_on_error(blk, false) == BLOCKDEV_ON_ERROR_ENOSPC) {
+        conf->werror = BLOCKDEV_ON_ERROR_REPORT;
+    }
+}
+
+bool lockstep_disk_attach(DeviceState *dev, BlockConf *conf, Error **errp)
+{
+    BlockBackend *blk = conf->blk;
+    BlockDriverState *image = blk_bs(blk);
+    bool writable = blk_supports_write_perm(blk);
+    BlockDriverState *bs;
+    LockstepDisk *s;
+    uint64_t shared;
+    int64_t length;
+
+    if (!lockstep_enabled()) {
+        return true;
+    }
+    if (image->drv == &bdrv_lockstep_disk) {
+        return true;
+    }
+    lockstep_disk_init();
+
+    length = bdrv_getlength(image);
+    if (length < 0) {
+        error_setg_errno(errp, -length, "cannot get the length of the image");
+        return false;
+    }
+
+    bs = bdrv_new_open_driver(&bdrv_lockstep_disk, NULL, BDRV_O_NOCACHE |
+                              BDRV_O_UNMAP | (writable ? BDRV_O_RDWR : 0),
+                              errp);
+    if (!bs) {
+        return false;
+    }
+    s = bs->opaque;
+    s->device = blk;
+    s->length = length;
+    bs->total_sectors = DIV_ROUND_UP(length, BDRV_SECTOR_SIZE);
+    s->path = qdev_get_dev_path(dev);
+    s->path = s->path ?: g_strdup("");
+    s->id = g_strdup(dev->id ?: dev->parent_bus && dev->parent_bus->parent &&
+                     dev->parent_bus->parent->id ? dev->parent_bus->parent->id
+                                                 : s->path);
+    s->source = crc32c(0xffffffff, (uint8_t *)s->path, strlen(s->path));
+
+    shared = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED |
+             BLK_PERM_RESIZE | (conf->share_rw ? BLK_PERM_WRITE : 0);
+    s->child = blk_new(qemu_get_aio_context(), BLK_PERM_CONSISTENT_READ |
+                       (writable ? BLK_PERM_WRITE : 0), shared);
+    blk_set_disable_request_queuing(s->child, true);
+    blk_set_force_allow_inactivate(s->child);
+
+    bdrv_ref(image);
+    if (blk_replace_bs(blk, bs, errp) < 0) {
+        bdrv_unref(image);
+        bdrv_unref(bs);
+        return false;
+    }
+    if (blk_insert_bs(s->child, image, errp) < 0) {
+        blk_replace_bs(blk, image, NULL);
+        bdrv_unref(image);
+        bdrv_unref(bs);
+        return false;
+    }
+    bdrv_unref(image);
+    bdrv_unref(bs);             /* @blk holds it */
+
+    vmstate_register_any(VMSTATE_IF(dev), &vmstate_disk, s);
+    disk_fix_conf(conf, blk, length);
+    return true;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lockstep: the consoles of the guest.
+ *
+ * Theory of Operation
+ *
+ * A chardev that a serial port takes through its "chardev" property belongs to
+ * the guest, and is taken over when the property is set. Monitors and chardevs
+ * of the host's own are left alone; a multiplexer that a monitor shares cannot
+ * be taken.
+ *
+ * Output. The guest's write is always taken in full, so that no device ever
+ * waits for a backend. In RECORD a console is an output: bytes are collected,
+ * and become one output of the log at the end of a line, at 256 bytes, or 2 ms
+ * of guest time after the first byte, which are all points that the replica
+ * reaches too. Bound to the position of the log then (later than the byte,
+ * which is the safe side), they are held until lockstep_may_release(). A
+ * replica collects and checks in the same way, and prints nothing. What it
+ * still collects when it goes live was never an output of the primary, and is
+ * printed. NONE writes at once.
+ *
+ * What may leave goes to the backend without blocking; a backend that is full
+ * is tried again every few milliseconds. A backend that does not read at all
+ * loses what exceeds 256 KiB, as a serial line without a reader would.
+ *
+ * Input. Goes through the replay engine's character events: queued by RECORD
+ * and given to the device by the vCPU's loop top; REPLAY ignores the backend.
+ * A break is not in the log: it is dropped while a log is written or read.
+ */
+
+#include "qemu/osdep.h"
+#include "chardev/char-fe.h"
+#include "chardev/lockstep-chr.h"
+#include "chardev-internal.h"
+#include "qapi/error.h"
+#include "qemu/crc32c.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "system/lockstep.h"
+#include "system/replay.h"
+
+#define CHR_COLLECT         256
+#define CHR_COLLECT_NS      (2 * SCALE_MS)
+#define CHR_RETRY_MS        5
+#define CHR_MAX_BACKLOG     (256 * 1024)
+
+typedef struct HeldText {
+    uint64_t position;
+    size_t size;
+    QSIMPLEQ_ENTRY(HeldText) next;
+    uint8_t data[];
+} HeldText;
+
+typedef struct LockstepChr {
+    Chardev *chr;
+    uint32_t source;
+
+    uint8_t collected[CHR_COLLECT];
+    size_t n_collected;
+    QEMUTimer *collect;         /* VIRTUAL: an event of the guest */
+
+    QSIMPLEQ_HEAD(, HeldText) held;
+    GByteArray *backlog;        /* released, but the backend is full */
+    QEMUTimer *retry;           /* REALTIME */
+    bool lossy;                 /* has warned */
+    QTAILQ_ENTRY(LockstepChr) next;
+} LockstepChr;
+
+static QTAILQ_HEAD(, LockstepChr) consoles = QTAILQ_HEAD_INITIALIZER(consoles);
+
+static LockstepChr *chr_find(Chardev *chr)
+{
+    LockstepChr *s;
+
+    QTAILQ_FOREACH(s, &consoles, next) {
+        if (s->chr == chr) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/* --- the backend --- */
+
+static void chr_drain(LockstepChr *s)
+{
+    while (s->backlog->len) {
+        int ret = qemu_chr_write_backend(s->chr, s->backlog->data,
+                                         s->backlog->len);
+
+        if (ret < 0 && errno != EAGAIN) {
+            g_byte_array_set_size(s->backlog, 0);
+            break;
+        }
+        if (ret <= 0) {
+            timer_mod(s->retry, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                      CHR_RETRY_MS);
+            break;
+        }
+        g_byte_array_remove_range(s->backlog, 0, ret);
+    }
+}
+
+static void chr_emit(LockstepChr *s, const uint8_t *buf, size_t len)
+{
+    if (s->backlog->len + len > CHR_MAX_BACKLOG) {
+        if (!s->lossy) {
+            warn_report("console %s: its reader does not read, output is lost",
+                        s->chr->label);
+            s->lossy = true;
+        }
+        return;
+    }
+    g_byte_array_append(s->backlog, buf, len);
+    chr_drain(s);
+}
+
+static void chr_retry(void *opaque)
+{
+    chr_drain(opaque);
+}
+
+/* --- the Output Rule --- */
+
+static void chr_release(LockstepChr *s)
+{
+    HeldText *t;
+
+    while ((t = QSIMPLEQ_FIRST(&s->held)) &&
+           lockstep_may_release(t->position)) {
+        QSIMPLEQ_REMOVE_HEAD(&s->held, next);
+        lockstep_trace_output(LOCKSTEP_OUT_CONSOLE, s->source, t->position,
+                              t->size);
+        chr_emit(s, t->data, t->size);
+        lockstep_held_add(-(int64_t)t->size);
+        g_free(t);
+    }
+}
+
+static void chr_hold(LockstepChr *s, uint64_t position, const uint8_t *buf,
+                     size_t len)
+{
+    HeldText *t = g_malloc(sizeof(*t) + len);
+
+    t->position = position;
+    t->size = len;
+    memcpy(t->data, buf, len);
+    lockstep_held_add(len);
+    QSIMPLEQ_INSERT_TAIL(&s->held, t, next);
+}
+
+static void chr_output(LockstepChr *s)
+{
+    size_t len = s->n_collected;
+
+    s->n_collected = 0;
+    timer_del(s->collect);
+    if (!len) {
+        return;
+    }
+    if (lockstep_state() != LOCKSTEP_NONE) {
+        lockstep_output(LOCKSTEP_OUT_CONSOLE, s->source, s->collected, len);
+    }
+    if (lockstep_state() != LOCKSTEP_REPLAY) {
+        chr_hold(s, lockstep_output_position(), s->collected, len);
+    }
+}
+
+static void chr_collect_timer(void *opaque)
+{
+    chr_output(opaque);
+}
+
+void lockstep_chr_write(Chardev *chr, const uint8_t *buf, int len)
+{
+    LockstepChr *s = chr_find(chr);
+    int i;
+
+    if (lockstep_state() == LOCKSTEP_NONE) {
+        if (len > 0) {
+            chr_hold(s, 0, buf, len);
+            chr_release(s);
+        }
+        return;
+    }
+    for (i = 0; i < len; i++) {
+        if (!s->n_collected) {
+            timer_mod(s->collect, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
+                      CHR_COLLECT_NS);
+        }
+        s->collected[s->n_collected++] = buf[i];
+        if (buf[i] == '\n' || s->n_collected == CHR_COLLECT) {
+            chr_output(s);
+        }
+    }
+}
+
+static void chr_release_all(void *opaque)
+{
+    LockstepChr *s;
+
+    QTAILQ_FOREACH(s, &consoles, next) {
+        chr_release(s);
+    }
+}
+
+static void chr_release_notify(Notifier *n, void *data)
+{
+    chr_release_all(NULL);
+}
+
+/* --- events of the backend --- */
+
+bool lockstep_chr_taken(Chardev *chr)
+{
+    return lockstep_enabled() && chr_find(chr);
+}
+
+bool lockstep_chr_passes(Chardev *chr, QEMUChrEvent event)
+{
+    return event != CHR_EVENT_BREAK || !lockstep_chr_taken(chr) ||
+           lockstep_state() == LOCKSTEP_NONE;
+}
+
+/* --- switches of the engine --- */
+
+/* RECORD or REPLAY -> NONE: nothing is collected any more. */
+static void chr_flush_all(void *opaque)
+{
+    LockstepChr *s;
+
+    QTAILQ_FOREACH(s, &consoles, next) {
+        chr_output(s);
+    }
+    chr_release_all(NULL);
+}
+
+static unsigned chr_live(void *opaque)
+{
+    chr_flush_all(NULL);
+    return 0;
+}
+
+static LockstepPart chr_part = {
+    .name = "consoles",
+    .live = chr_live,
+    .go_alone = chr_flush_all,
+};
+
+static Notifier release_notifier = { .notify = chr_release_notify };
+
+void lockstep_chr_attach(Chardev *chr, Object *dev)
+{
+    LockstepChr *s;
+
+    if (!lockstep_enabled() || CHARDEV_IS_MUX(chr) || chr_find(chr) ||
+        CHARDEV_GET_CLASS(chr)->chr_ioctl ||
+        (!object_dynamic_cast(dev, "serial") &&
+         !object_dynamic_cast(dev, "isa-debugcon"))) {
+        return;
+    }
+
+    if (QTAILQ_EMPTY(&consoles)) {
+        lockstep_add_release_notifier(&release_notifier);
+        lockstep_register_part(&chr_part);
+    }
+    s = g_new0(LockstepChr, 1);
+    s->chr = chr;
+    s->source = crc32c(0xffffffff, (uint8_t *)chr->label, strlen(chr->label));
+    s->collect = timer_new_ns(QEMU_CLOCK_VIRTUAL, chr_collect_timer, s);
+    s->retry = timer_new_ms(QEMU_CLOCK_REALTIME, chr_retry, s);
+    s->backlog = g_byte_array_new();
+    QSIMPLEQ_INIT(&s->held);
+    QTAILQ_INSERT_TAIL(&consoles, s, next);
+
+    /* With this feature a chardev cannot be removed, so it stays. */
+    qemu_chr_set_feature(chr, QEMU_CHAR_FEATURE_REPLAY);
+    replay_register_char_driver(chr);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lockstep: which devices a protected guest may have.
+ *
+ * A device may be protected when it changes the guest's state only
+ *
+ *  - on the vCPU thread: in its registers' callbacks, in timers of
+ *    QEMU_CLOCK_VIRTUAL of the main timer list, in bottom halves that go
+ *    through replay_bh_schedule_event(), and in ends of requests that go
+ *    through LockstepRequest or the replay engine's events;
+ *  - with what it was given there: no host clock, no random numbers but
+ *    qemu_guest_getrandom(), no thread, eventfd or timer of its own;
+ *
+ * and when its whole state is in its vmstate once block jobs, network queues
+ * and requests are drained. Nobody can see that from outside, so there is a
+ * list of those that were looked at, and everything else is refused by name.
+ *
+ * What was looked at (10.0):
+ *
+ *  virtio-blk   no ioeventfd, no iothread; dma_restart BH only for requests
+ *               that an error policy "stop" kept: refused. Its disk is behind
+ *               block/lockstep-disk.c
+ *  virtio-net   tx bottom half through replay_bh; rsc and tx timers VIRTUAL;
+ *               the announce timer is off. Its netdev is behind
+ *               net/lockstep-net.c
+ *  isa-serial   timers VIRTUAL; no watch, since chardev/lockstep-chr.c takes
+ *               all output; modem lines are not polled (no ioctl)
+ *  i8042, ps2   input events of the replay engine; throttle timer VIRTUAL
+ *  PIIX, ICH9   PM timer VIRTUAL; IDE and AHCI with empty drives only: command
+ *               bottom half through replay_bh
+ *  RTC          timers follow -rtc clock=; host time reads are in the log
+ *  PIT, (IO)APIC, fdc, i8257: timers VIRTUAL; the DMA controller's idle bottom
+ *               half runs only while a floppy transfers: drives must be empty
+ *  VGA          retrace from VIRTUAL; the display is only read
+ */
+
+#include "qemu/osdep.h"
+#include "hw/boards.h"
+#include "hw/qdev-core.h"
+#include "hw/sysbus.h"
+#include "qapi/error.h"
+#include "qemu/module.h"
+#include "qemu/notify.h"
+#include "system/block-backend.h"
+#include "system/cpu-timers.h"
+#include "system/lockstep.h"
+#include "system/system.h"
+
+static const char *const allowed[] = {
+    "ICH9-LPC", "ICH9-SMB", "PIIX3", "PIIX4_PM", "VGA", "floppy", "fw_cfg_io",
+    "i440FX", "i440FX-pcihost", "i8042", "i8257", "ich9-ahci", "ide-cd",
+    "ioapic", "isa-debugcon", "isa-fdc", "isa-i8259", "isa-pcspk", "isa-pit",
+    "isa-serial", "kvmvapic", "mc146818rtc", "mch", "pci-bridge",
+    "pcie-pci-bridge", "pcie-root-port", "piix3-ide", "port92", "ps2-kbd",
+    "ps2-mouse", "q35-pcihost", "smbus-eeprom", "virtio-blk-device",
+    "virtio-blk-pci", "virtio-blk-pci-non-transitional",
+    "virtio-blk-pci-transitional", "virtio-net-device", "virtio-net-pci",
+    "virtio-net-pci-non-transitional", "virtio-net-pci-transitional",
+    "vmmouse", "vmport",
+};
+
+/* What to do instead; the first prefix that fits. */
+static const struct {
+    const char *prefix;
+    const char *hint;
+} hints[] = {
+    { "hpet", "turn it off (libvirt: <timer name='hpet' present='no'/>)" },
+    { "virtio-balloon", "remove it (libvirt: <memballoon model='none'/>)" },
+    { "virtio-serial", "guest agents and channels are not supported" },
+    { "virtio-rng", "remove it, the CPU's rdrand is in the log" },
+    { "virtio-scsi", "use virtio-blk" },
+    { "virtio-gpu", "use VGA" },
+    { "vhost-", "use virtio without vhost" },
+    { "vfio-", "a host's device cannot be replayed" },
+    { "ich9-usb",
+      "remove it (libvirt: <controller type='usb' model='none'/>)" },
+    { "piix3-usb",
+      "remove it (libvirt: <controller type='usb' model='none'/>)" },
+    { "qemu-xhci",
+      "remove it (libvirt: <controller type='usb' model='none'/>)" },
+    { "cfi.pflash", "use the BIOS" },
+    { "isa-parallel", "remove it" },
+    { "i6300esb", "remove it" },
+    { "pvpanic", "remove it" },
+};
+
+static const char *device_hint(DeviceState *dev)
+{
+    const char *type = object_get_typename(OBJECT(dev));
+    DeviceClass *dc = DEVICE_GET_CLASS(dev);
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(hints); i++) {
+        if (g_str_has_prefix(type, hints[i].prefix)) {
+            return hints[i].hint;
+        }
+    }
+    if (test_bit(DEVICE_CATEGORY_NETWORK, dc->categories) ||
+        test_bit(DEVICE_CATEGORY_STORAGE, dc->categories)) {
+        return "use virtio";
+    }
+    if (test_bit(DEVICE_CATEGORY_DISPLAY, dc->categories)) {
+        return "use VGA";
+    }
+    return "remove it";
+}
+
+static bool device_is_allowed(DeviceState *dev)
+{
+    const char *type = object_get_typename(OBJECT(dev));
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(allowed); i++) {
+        if (!strcmp(type, allowed[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int device_check(DeviceState *dev, void *opaque)
+{
+    Error **errp = opaque;
+    const char *type = object_get_typename(OBJECT(dev));
+
+    if (device_is_allowed(dev)) {
+        return 0;
+    }
+    if (dev->id) {
+        error_setg(errp, "device %s (%s) cannot be protected: %s", dev->id,
+                   type, device_hint(dev));
+    } else {
+        error_setg(errp, "device %s cannot be protected: %s", type,
+                   device_hint(dev));
+    }
+    return -1;
+}
+
+/* A medium of a drive that is not behind our disk node. */
+static bool media_check(Error **errp)
+{
+    BlockBackend *blk;
+
+    for (blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
+        DeviceState *dev = blk_get_attached_dev(blk);
+
+        if (dev && !object_dynamic_cast(OBJECT(dev), "virtio-blk-device") &&
+            blk_is_inserted(blk)) {
+            error_setg(errp, "drive %s (%s) cannot be protected: eject its "
+                       "medium or use virtio", dev->id ?: "without a name",
+                       object_get_typename(OBJECT(dev)));
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool devices_can_attach(void *opaque, Error **errp)
+{
+    Error *err = NULL;
+
+    if (!icount_enabled()) {
+        error_setg(errp, "the guest cannot be protected: it was started "
+                   "without -icount");
+        return false;
+    }
+    if (current_machine->smp.max_cpus > 1) {
+        error_setg(errp, "the guest cannot be protected: it has %u vCPUs, "
+                   "only one is supported", current_machine->smp.max_cpus);
+        return false;
+    }
+    if (qbus_walk_children(sysbus_get_default(), device_check, NULL, NULL, NULL,
+                           &err)) {
+        error_propagate(errp, err);
+        return false;
+    }
+    return media_check(errp);
+}
+
+static LockstepPart devices_part = {
+    .name = "devices",
+    .can_attach = devices_can_attach,
+};
+
+static void devices_machine_done(Notifier *n, void *data)
+{
+    if (lockstep_enabled()) {
+        lockstep_register_part(&devices_part);
+    }
+}
+
+static Notifier machine_done = { .notify = devices_machine_done };
+
+static void devices_init(void)
+{
+    qemu_add_machine_init_done_notifier(&machine_done);
+}
+
+type_init(devices_init);

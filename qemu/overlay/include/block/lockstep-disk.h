@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lockstep: the block node between a guest's disk and its image.
+ *
+ * See block/lockstep-disk.c for the theory of operation.
+ */
+#ifndef BLOCK_LOCKSTEP_DISK_H
+#define BLOCK_LOCKSTEP_DISK_H
+
+#include "hw/block/block.h"
+
+/*
+ * Put a lockstep-disk node between @conf->blk and its root node, and make the
+ * parts of @conf deterministic that otherwise follow the image. Called when
+ * @dev realizes, before its permissions are set. Does nothing without
+ * "-object lockstep".
+ */
+bool lockstep_disk_attach(DeviceState *dev, BlockConf *conf, Error **errp);
+
+/*
+ * @blk's device is reset. Returns true when its requests were ended here, so
+ * that the caller must not drain: the log decides when a request ends.
+ */
+bool lockstep_disk_reset(BlockBackend *blk);
+
+/*
+ * For file-posix: a lock of the image was refused with *@errp. True (and the
+ * error is turned into a warning) while this QEMU goes live, see "Image locks"
+ * in block/lockstep-disk.c.
+ */
+bool lockstep_disk_forgives_lock(Error **errp);
+
+#endif

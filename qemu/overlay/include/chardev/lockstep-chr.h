@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lockstep: the consoles of the guest.
+ *
+ * See chardev/lockstep-chr.c for the theory of operation.
+ */
+#ifndef CHARDEV_LOCKSTEP_CHR_H
+#define CHARDEV_LOCKSTEP_CHR_H
+
+#include "chardev/char.h"
+
+/* @dev's property takes @chr: make it a console of the log. Does nothing
+ * without "-object lockstep", and for devices that are not consoles. */
+void lockstep_chr_attach(Chardev *chr, Object *dev);
+
+/* Was @chr taken over? */
+bool lockstep_chr_taken(Chardev *chr);
+
+/* The guest writes: always takes all of it, at once. */
+void lockstep_chr_write(Chardev *chr, const uint8_t *buf, int len);
+
+/* May @event reach the device? A break is not in the log. */
+bool lockstep_chr_passes(Chardev *chr, QEMUChrEvent event);
+
+/* In char.c: write to the backend without blocking. Returns what it took, or
+ * a negative error. */
+int qemu_chr_write_backend(Chardev *chr, const uint8_t *buf, int len);
+
+#endif
