@@ -47,6 +47,7 @@ struct pri_driver {
     struct lc_relay *relay;
     int listener;
     struct ft_watch listener_watch;
+    uint64_t session;          /* generation that our QEMU records for */
     uint64_t clone_sent, clone_remaining;
 
     /* driver-log.c */

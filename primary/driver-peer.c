@@ -366,6 +366,7 @@ static int begin_clone(struct pri_driver *d, struct ft_err *err)
     give_to_qemu(d, path);
     m.u.vl_clone.downtime_ms = d->downtime_ms;
     lc_set_str(&m.u.vl_clone.path, path);
+    d->session = d->core.next;
     return ft_vmlink_send(d->c.vmlink, &d->pair, d->core.next, &m,
                           d->ring.fd, FT_VMRING_FDS, err);
 }

@@ -72,8 +72,9 @@ static void send_vmlink(struct pri_driver *d, uint16_t type)
     if (type == LC_VL_FENCE) {
         lc_set_str(&m.u.vl_fence.text, pri_reason_text(d->core.reason));
     }
+    /* The core may have left the pair already: QEMU knows its session. */
     if (ft_vmlink_send(d->c.vmlink, &d->pair,
-                       d->core.next ? d->core.next : d->core.generation, &m,
+                       d->session ? d->session : d->core.generation, &m,
                        NULL, 0, &err) < 0 && type != LC_VL_FENCE) {
         ft_error("%s: %s", d->c.object, err.text);
     }
@@ -395,6 +396,7 @@ int pri_driver_orphan(struct pri_driver *d, const lc_id *pair,
     }
     d->pair = *pair;
     d->seen = d->sent = position;
+    d->session = generation;
     ft_warning("%s: QEMU was found recording for generation %" PRIu64
                " without its agent; its gate stays shut, and it goes on "
                "alone only if its backup does not", d->c.object, generation);
