@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* test-host.c - errors, log, timers, worker, descriptors */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/host/err.h"
+#include "common/host/fdpass.h"
+#include "common/host/log.h"
+#include "common/host/loop.h"
+#include "common/host/work.h"
+
+static char dir[64];
+
+static const char *in_dir(const char *name)
+{
+    static char path[128];
+
+    g_snprintf(path, sizeof(path), "%s/%s", dir, name);
+    return path;
+}
+
+/* ---- errors ---- */
+
+static void test_err(void)
+{
+    char longer[2000];
+    struct ft_err e;
+
+    errno = 77;
+    g_assert_cmpint(ft_err_set(&e, 0, "disk %d", 3), ==, -1);
+    g_assert_cmpint(e.code, ==, EIO);
+    g_assert_cmpstr(e.text, ==, "disk 3");
+    g_assert_cmpint(ft_err_sys(&e, ENOENT, "file %s", "x"), ==, -1);
+    g_assert_cmpstr(e.text, ==, "file x: No such file or directory");
+    ft_err_prefix(&e, "pair %s", "web1");
+    g_assert_cmpstr(e.text, ==,
+                    "pair web1: file x: No such file or directory");
+    g_assert_cmpint(e.code, ==, ENOENT);
+    g_assert_cmpint(errno, ==, 77);
+    memset(longer, 'x', sizeof(longer));
+    longer[1999] = 0;
+    ft_err_set(&e, 1, "%s", longer);
+    g_assert_cmpuint(strlen(e.text), ==, FT_ERR_TEXT - 1);
+    ft_err_sys(&e, 1, "%s", longer);
+    ft_err_prefix(&e, "%s", longer);
+    g_assert_cmpuint(strlen(e.text), ==, FT_ERR_TEXT - 1);
+    g_assert_cmpint(ft_err_set(NULL, 1, "nobody asks"), ==, -1);
+}
+
+/* ---- log ---- */
+
+static void test_log(void)
+{
+    struct ft_log_config config = { .program = "tester",
+                                    .file = in_dir("log"),
+                                    .level = FT_LOG_INFO };
+    char *text, **lines;
+    struct ft_err err;
+    int i;
+
+    g_assert_cmpint(ft_log_open(&config, &err), ==, 0);
+    ft_info("pair web1: protected");
+    ft_debug("pair web1: detail %d", 1);
+    ft_error("pair web1: bad\nforged line\x1b[31m");
+    for (i = 0; i < 3000; i++) {
+        ft_debug("entry %d", i);
+    }
+    ft_log_dump("a test");
+    ft_log_dump("another");
+    ft_log_close();
+    g_assert_true(g_file_get_contents(config.file, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", -1);
+    g_assert_true(g_regex_match_simple(
+        "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{6}Z \\d+\\.\\d{6} "
+        "tester info: pair web1: protected$", lines[0], 0, 0));
+    g_assert_nonnull(strstr(lines[1], "error: pair web1: bad forged line "
+                            "[31m"));
+    g_assert_nonnull(strstr(lines[2], "log: 1024 recent lines of detail, "
+                            "because of a test"));
+    g_assert_nonnull(strstr(lines[3], "entry 1976"));
+    g_assert_nonnull(strstr(lines[1026], "entry 2999"));
+    g_assert_nonnull(strstr(lines[1027], "log: 0 recent lines"));
+    g_strfreev(lines);
+    g_free(text);
+    config.file = "/nonexistent/log";
+    g_assert_cmpint(ft_log_open(&config, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, "log file /nonexistent/log"));
+}
+
+/* ---- timers ---- */
+
+static void count(struct ft_timer *t, void *arg)
+{
+    (void)t;
+    ++*(unsigned *)arg;
+}
+
+static void test_timers(void)
+{
+    struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
+    struct ft_timer late, early, never, often;
+    unsigned n_late = 0, n_early = 0, n_never = 0, n_often = 0;
+    ft_ns begin;
+
+    ft_timer_init(&late, loop, count, &n_late);
+    ft_timer_init(&early, loop, count, &n_early);
+    ft_timer_init(&never, loop, count, &n_never);
+    ft_timer_init(&often, loop, count, &n_often);
+    usleep(30000);               /* the loop's cached time is now old */
+    begin = ft_monotonic();
+    ft_timer_at(&late, ft_boottime() + 40 * FT_NS_PER_MS);
+    ft_timer_at(&early, 5);      /* long past */
+    ft_timer_at(&never, FT_NEVER);
+    g_assert_false(ft_timer_running(&never));
+    ft_timer_after(&never, FT_NS_PER_MS);
+    ft_timer_at(&never, FT_NEVER);
+    ft_timer_every(&often, 5 * FT_NS_PER_MS);
+    ev_run(loop, EVRUN_ONCE);
+    g_assert_cmpuint(n_early, ==, 1);
+    while (!n_late) {
+        ev_run(loop, EVRUN_ONCE);
+    }
+    g_assert_cmpint(ft_monotonic() - begin, >=, 39 * FT_NS_PER_MS);
+    g_assert_cmpuint(n_early, ==, 1);
+    g_assert_cmpuint(n_often, >=, 4);
+    ft_timer_stop(&often);
+    ft_timer_stop(&often);
+    g_assert_cmpuint(n_never, ==, 0);
+    ev_loop_destroy(loop);
+}
+
+/* ---- worker ---- */
+
+struct job {
+    int ms;
+    unsigned order;
+    bool ran, done, dropped;
+    pthread_t thread;
+};
+
+static unsigned runs, dones;
+static int drops;
+
+static void job_run(void *arg)
+{
+    struct job *j = arg;
+
+    usleep((useconds_t)j->ms * 1000);
+    j->order = ++runs;
+    j->ran = true;
+    j->thread = pthread_self();
+}
+
+static void job_done(void *arg)
+{
+    struct job *j = arg;
+
+    g_assert_true(j->ran);
+    j->done = true;
+    dones++;
+}
+
+static void job_drop(void *arg)
+{
+    struct job *j = arg;
+
+    j->dropped = true;
+    g_atomic_int_inc(&drops);
+}
+
+static void test_worker(void)
+{
+    struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
+    struct job jobs[5] = { { .ms = 5 } };
+    struct ft_worker *w;
+    struct ft_err err;
+    ft_ns begin;
+    int i;
+
+    w = ft_worker_new(loop, "a name of many bytes", &err);
+    g_assert_nonnull(w);
+    for (i = 0; i < 5; i++) {
+        ft_worker_submit(w, job_run, job_done, &jobs[i]);
+    }
+    g_assert_cmpuint(ft_worker_pending(w), ==, 5);
+    while (dones < 5) {
+        ev_run(loop, EVRUN_ONCE);
+    }
+    for (i = 0; i < 5; i++) {
+        g_assert_cmpuint(jobs[i].order, ==, i + 1);
+        g_assert_false(pthread_equal(jobs[i].thread, pthread_self()));
+    }
+    g_assert_cmpuint(ft_worker_pending(w), ==, 0);
+
+    /* freeing does not wait for the one that hangs; all are dropped later */
+    memset(jobs, 0, sizeof(jobs));
+    jobs[0].ms = 150;
+    for (i = 0; i < 5; i++) {
+        ft_worker_submit(w, job_run, job_done, &jobs[i]);
+    }
+    usleep(20000);
+    begin = ft_monotonic();
+    ft_worker_free(w, job_drop);
+    g_assert_cmpint(ft_monotonic() - begin, <, 50 * FT_NS_PER_MS);
+    while (g_atomic_int_get(&drops) < 5) {
+        usleep(1000);
+        g_assert_cmpint(ft_monotonic() - begin, <, 5 * FT_NS_PER_S);
+    }
+    g_assert_true(jobs[0].ran);
+    g_assert_false(jobs[1].ran);
+    g_assert_false(jobs[0].done || jobs[4].done);
+    usleep(20000);               /* the thread ends */
+    ev_loop_destroy(loop);
+}
+
+/* ---- descriptors ---- */
+
+static void pass(int type)
+{
+    int pair[2], fds[FT_FDS_MAX + 1], got[FT_FDS_MAX];
+    struct stat here, there;
+    char buf[64];
+    struct ft_err err;
+    size_t i, n;
+
+    g_assert_cmpint(socketpair(AF_UNIX, type | SOCK_NONBLOCK, 0, pair), ==,
+                    0);
+    for (i = 0; i < FT_FDS_MAX; i++) {
+        fds[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+    }
+    g_assert_cmpint(ft_recv_fds(pair[1], buf, 64, got, 8, &n, &err), ==, -1);
+    g_assert_cmpint(err.code, ==, EAGAIN);
+    g_assert_cmpint(ft_send_fds(pair[0], "hello", 5, fds, FT_FDS_MAX, &err),
+                    ==, 5);
+    g_assert_cmpint(ft_recv_fds(pair[1], buf, 64, got, 8, &n, &err), ==, 5);
+    g_assert_cmpuint(n, ==, FT_FDS_MAX);
+    for (i = 0; i < n; i++) {
+        fstat(fds[i], &here);
+        fstat(got[i], &there);
+        g_assert_cmpuint(here.st_ino, ==, there.st_ino);
+        g_assert_cmpint(fcntl(got[i], F_GETFD) & FD_CLOEXEC, !=, 0);
+        close(got[i]);
+    }
+    /* more than the receiver wants: refused, and none leaks */
+    g_assert_cmpint(ft_send_fds(pair[0], "x", 1, fds, 3, &err), ==, 1);
+    g_assert_cmpint(ft_recv_fds(pair[1], buf, 64, got, 2, &n, &err), ==, -1);
+    g_assert_cmpint(err.code, ==, EMSGSIZE);
+    g_assert_cmpuint(n, ==, 0);
+    i = (size_t)open("/dev/null", O_RDONLY);
+    g_assert_cmpuint(i, ==, (size_t)got[0]);
+    close((int)i);
+    if (type == SOCK_SEQPACKET) {
+        g_assert_cmpint(ft_send_fds(pair[0], "0123456789", 10, NULL, 0,
+                                    &err), ==, 10);
+        g_assert_cmpint(ft_recv_fds(pair[1], buf, 9, got, 2, &n, &err), ==,
+                        -1);
+        g_assert_cmpint(err.code, ==, EMSGSIZE);
+    }
+    g_assert_cmpint(ft_send_fds(pair[0], "x", 0, fds, 1, &err), ==, -1);
+    close(pair[0]);
+    g_assert_cmpint(ft_recv_fds(pair[1], buf, 64, got, 8, &n, &err), ==, 0);
+    close(pair[1]);
+    for (i = 0; i < FT_FDS_MAX; i++) {
+        close(fds[i]);
+    }
+}
+
+static void test_stream(void)
+{
+    pass(SOCK_STREAM);
+}
+
+static void test_packets(void)
+{
+    pass(SOCK_SEQPACKET);
+}
+
+static void test_unix_sockets(void)
+{
+    const char *path = in_dir("sock");
+    char longer[200];
+    struct ft_err err;
+    struct stat st;
+    int fd, client;
+
+    g_assert_cmpint(ft_unix_connect(path, SOCK_STREAM, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, path));
+    g_assert_nonnull(strstr(err.text, "No such file"));
+    fd = ft_unix_listen(path, SOCK_STREAM, 0600, &err);
+    g_assert_cmpint(fd, >=, 0);
+    stat(path, &st);
+    g_assert_cmpint(st.st_mode & 0777, ==, 0600);
+    client = ft_unix_connect(path, SOCK_STREAM, &err);
+    g_assert_cmpint(client, >=, 0);
+    close(client);
+    g_assert_cmpint(ft_unix_listen(path, SOCK_STREAM, 0600, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, "another process listens on it"));
+    close(fd);
+    /* left behind by one that was killed */
+    fd = ft_unix_listen(path, SOCK_STREAM, 0660, &err);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    unlink(path);
+    g_assert_true(g_file_set_contents(path, "precious", -1, NULL));
+    g_assert_cmpint(ft_unix_listen(path, SOCK_STREAM, 0600, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, "not a socket"));
+    memset(longer, 'x', 199);
+    longer[199] = 0;
+    g_assert_cmpint(ft_unix_listen(longer, SOCK_STREAM, 0600, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, "must have 1 to 107 bytes"));
+}
+
+int main(int argc, char **argv)
+{
+    char command[96];
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    strcpy(dir, "/tmp/lockstep-host-XXXXXX");
+    g_assert_nonnull(mkdtemp(dir));
+    g_test_add_func("/err/texts are whole, cut, and keep errno", test_err);
+    g_test_add_func("/log/levels, ring and safe lines", test_log);
+    g_test_add_func("/loop/timers count from now", test_timers);
+    g_test_add_func("/work/in order, and let go while one hangs",
+                    test_worker);
+    g_test_add_func("/fdpass/stream", test_stream);
+    g_test_add_func("/fdpass/packets", test_packets);
+    g_test_add_func("/fdpass/listening and connecting", test_unix_sockets);
+    rc = g_test_run();
+    g_snprintf(command, sizeof(command), "rm -r %s", dir);
+    return system(command) ? 1 : rc;
+}
