@@ -247,6 +247,10 @@ int main(int argc, char **argv)
     }
     /* Acknowledgements should not wait behind the guests. May be refused. */
     setpriority(PRIO_PROCESS, 0, -10);
+    if (agent_drop_privileges(&err) < 0) {
+        ft_error("%s: privileges: %s", a.object, err.text);
+        return 1;
+    }
     ev_signal_init(&term, on_term, SIGTERM);
     ev_signal_init(&intr, on_term, SIGINT);
     term.data = intr.data = &a;

@@ -13,6 +13,7 @@
  *   agent-vm.c      the vmlink's life, which driver there is, commands
  *   agent-sock.c    agent.sock: commands of lockstepd, events to it
  *   agent-status.c  the status object
+ *   agent-privileges.c  what it gives up at its start
  *
  * The process is started by lockstepd and survives it; nothing that a
  * failover needs is outside this process, the two QEMUs, and the arbiter.
@@ -67,6 +68,9 @@ struct agent {
     struct ft_timer ready;          /* to open it without a QEMU */
     bool failed;
 };
+
+/* agent-privileges.c: before any thread is made */
+int agent_drop_privileges(struct ft_err *err);
 
 /* agent.c: leave the loop; open agent.sock, once */
 void agent_quit(struct agent *a);

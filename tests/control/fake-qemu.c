@@ -131,14 +131,13 @@ static bool record(uint64_t value, bool end)
 
 /* ---- the guest ---------------------------------------------------------- */
 
-static void end_guest(void)
+static void say_ended(void)
 {
     struct lc_msg m = { .type = LC_VL_ENDED };
 
     m.u.vl_ended.position = position;
     m.u.vl_ended.reason = LC_END_POWER_OFF;
     send_msg(&m);
-    _exit(0);
 }
 
 static void tick(void)
@@ -150,7 +149,7 @@ static void tick(void)
         if (!ft_vmring_is_open(&ring) ||
             __atomic_load_n(&ring.ring.page->acked, __ATOMIC_ACQUIRE) >=
             position || ++waited > 1000000000ll / TICK_NS) {
-            end_guest();
+            _exit(0);
         }
         return;
     }
@@ -162,6 +161,7 @@ static void tick(void)
         if (state == LC_VL_RECORD) {
             record(counter, true);
         }
+        say_ended();
         return;
     }
     if (state == LC_VL_RECORD && !record(counter + 1, false)) {
@@ -207,7 +207,8 @@ static void replay(void)
             ft_vmring_bell(&ring, FT_VMRING_SPACE);
         }
         if (payload[8]) {
-            end_guest();
+            say_ended();
+            _exit(0);
         }
     }
     if (go_live_last && state == LC_VL_REPLAY && position >= go_live_last) {
