@@ -436,6 +436,14 @@ int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
                               : read_block(folder, kind, g, vm, b, err);
 }
 
+int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err)
+{
+    char folder[FOLDER];
+
+    vm_folder(folder, sizeof(folder), dir, vm);
+    return sync_folder(folder, err);
+}
+
 /* ---- test-and-set ---- */
 
 /* Is the record at kind, g ours? After a link that reported an error. */

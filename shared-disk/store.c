@@ -81,8 +81,12 @@ static void run_read(struct job *j)
         a->status = TAS_UNKNOWN;
         return;
     }
-    a->status = TAS_OK;
     a->seen = tas_block_look(&b, j->who.pair, j->who.nonce);
+    if (a->seen.mine && tas_file_sync(j->dir, j->who.vm, &a->err) < 0) {
+        a->status = TAS_UNKNOWN;
+        return;
+    }
+    a->status = TAS_OK;
     memcpy(a->owner, b.host, sizeof(a->owner));
 }
 
