@@ -207,11 +207,15 @@ static void tidy_up(struct keeper *k, const json_t *status)
         k->tidy_at = ft_monotonic() +
             (ft_ns)k->tidy_wait_ms * FT_NS_PER_MS;
     } else if (role != VM_NONE) {
-        pthread_mutex_lock(&ctl->lock);
-        vm->role = VM_NONE;
-        vm->wanted = false;
-        pthread_mutex_unlock(&ctl->lock);
-        save(ctl, vm);
+        if (role == VM_BACKUP) {
+            registry_forget(ctl, vm);   /* nothing of it stays here */
+        } else {
+            pthread_mutex_lock(&ctl->lock);
+            vm->role = VM_NONE;
+            vm->wanted = false;
+            pthread_mutex_unlock(&ctl->lock);
+            save(ctl, vm);
+        }
         vm_note(ctl, vm, "%s%s%s", status_text(status, "state"),
                 *status_text(status, "reason") ? ": " : "",
                 status_text(status, "reason"));

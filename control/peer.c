@@ -268,6 +268,33 @@ static int load_tls(struct peer *p, struct ft_err *err)
     return p->tls ? 0 : -1;
 }
 
+/* A refused connection tells this side little. */
+static void say_what_to_do(struct ft_err *err)
+{
+    char text[FT_ERR_TEXT];
+    const char *what;
+
+    switch (err->code) {
+    case ECONNREFUSED:
+        what = "is lockstepd running there?";
+        break;
+    case ECONNRESET:
+    case EPIPE:
+        what = "it does not accept this host: see lockstepd.log there "
+            "(certificates?)";
+        break;
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        what = "is the host up, and its lockstepd running?";
+        break;
+    default:
+        return;   /* it says enough */
+    }
+    snprintf(text, sizeof(text), "%s", err->text);
+    ft_err_set(err, err->code, "%s: %s", text, what);
+}
+
 struct peer *peer_connect(struct job *job, const char *host,
                           struct ft_err *err)
 {
@@ -283,8 +310,10 @@ struct peer *peer_connect(struct job *job, const char *host,
     config.peer = host;
     p->conn = lc_conn_connect(&config, p->address,
                               (uint16_t)p->ctl->options.host_port, err);
-    if (!p->conn || run(p, is_open, 2 * OPEN_S, err) < 0)
+    if (!p->conn || run(p, is_open, 2 * OPEN_S, err) < 0) {
+        say_what_to_do(err);
         goto fail;
+    }
     return p;
 fail:
     peer_close(p);

@@ -138,8 +138,9 @@ void registry_forget(struct ctl *ctl, struct vm *vm)
     file_of(ctl, vm->uuid, path, sizeof(path));
     unlink(path);
     pthread_mutex_lock(&ctl->lock);
-    vm->prepared = vm->wanted = false;
+    vm->prepared = vm->wanted = vm->autostart = false;
     vm->role = VM_NONE;
+    vm->generation = 0;   /* the arbiter knows better */
     pthread_mutex_unlock(&ctl->lock);
 }
 

@@ -183,7 +183,8 @@ static int check_file(struct session *s, json_t *q, json_t *file,
         size < status_number(file, "size"))
         return ft_err_set(err, EINVAL, "domain %s: %s: %s is not the same "
                           "file on %s (inode %llu, %llu bytes; there %llu, "
-                          "%llu)", name, role, path, host_of(s),
+                          "%llu): mount the same storage on both hosts",
+                          name, role, path, host_of(s),
                           (unsigned long long)inode, (unsigned long long)size,
                           (unsigned long long)status_number(file, "inode"),
                           (unsigned long long)status_number(file, "size"));

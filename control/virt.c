@@ -154,6 +154,8 @@ int virt_active(struct ctl *ctl, const char *uuid)
     if (!dom)
         return err.code == ENOENT ? 0 : -1;
     active = virDomainIsActive(dom);
+    if (active < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        active = 0;   /* it was transient, and has just ended */
     virDomainFree(dom);
     return active;
 }
