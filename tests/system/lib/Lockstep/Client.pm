@@ -80,18 +80,27 @@ sub acked_after {
     return $n;
 }
 
-# The longest silence that reaches past time T: (last reply before, first
-# reply after), undef when there is no reply after T.
-sub silence {
+# The last reply before time T and the first one after it.
+sub around {
     my ($self, $t) = @_;
-    my ($best, @found) = (-1);
     my $acks = $self->{acks};
-    for my $i (1 .. $#$acks) {
-        my ($from, $to) = ($acks->[ $i - 1 ][2], $acks->[$i][2]);
-        next if $to <= $t || $to - $from <= $best;
-        ($best, @found) = ($to - $from, $from, $to);
+    for my $i (reverse 0 .. $#$acks - 1) {
+        return ($acks->[$i][2], $acks->[ $i + 1 ][2])
+            if $acks->[$i][2] <= $t;
     }
-    return @found;
+    die "the client has no reply before and after the fault\n";
+}
+
+# The longest time between two replies since time T, in seconds.
+sub longest_silence {
+    my ($self, $t) = @_;
+    my ($best, $acks) = (0, $self->{acks});
+    for my $i (reverse 1 .. $#$acks) {
+        last if $acks->[ $i - 1 ][2] < $t;
+        my $gap = $acks->[$i][2] - $acks->[ $i - 1 ][2];
+        $best = $gap if $gap > $best;
+    }
+    return $best;
 }
 
 # Let it end, properly: returns the number acknowledged.

@@ -24,6 +24,20 @@ sub new {
 
 sub say { my ($self, @text) = @_; return $self->{say}->(@text) }
 
+# Shows a command's lines; of a progress only the tens.
+sub liner {
+    my ($self) = @_;
+    my $shown = '';
+    return sub {
+        my ($line) = @_;
+        if ($line =~ /^(\w+)\s+(\d*)\d %/) {
+            return if $shown eq "$1 $2";
+            $shown = "$1 $2";
+        }
+        $self->say("    $line");
+    };
+}
+
 # The pair's status as host NAME tells it: {} when it knows none.
 sub pair {
     my ($self, $name) = @_;
@@ -93,9 +107,8 @@ sub start_guest {
     $g->install;
     $g->define($a, @{ $self->{xml} });
     $self->say("hosta: virsh define $g->{name}.xml (plain libvirt XML)");
-    my $out = $a->lockstep('prepare', $g->{name});
     $self->say("hosta: lockstep prepare $g->{name}");
-    $self->say("    $_") for split /\n/, $out;
+    $a->lockstep($self->liner, 'prepare', $g->{name});
     $self->{prepared}->($self) if $self->{prepared};
     my $t = now();
     $a->virsh('start', $g->{name});
@@ -111,8 +124,7 @@ sub protect {
     my ($a, $g) = ($self->{lab}->host('hosta'), $self->{guest});
     my $t = now();
     $self->say("hosta: lockstep protect $g->{name} --backup hostb");
-    my $out = $a->lockstep('protect', $g->{name}, '--backup', 'hostb');
-    $self->say("    $_") for split /\n/, $out;
+    $a->lockstep($self->liner, 'protect', $g->{name}, '--backup', 'hostb');
     $self->wait_pair('hosta', 120, 'protected', 1);
     $self->wait_pair('hostb', 30, 'protected', 1);
     $self->say(sprintf 'protected, generation 1, after %.1f s', now() - $t);
@@ -150,8 +162,10 @@ sub inject {
     my @pids = map { $_->{pid} } $a->processes;
     $c->pump(0);
     $self->{before} = $c->acked;
-    my $at = $self->{fault_time} = now();
-    $how{ $self->{fault} }->();
+    my $at = now();
+    my $t = $how{ $self->{fault} }->();
+    $at = $t if $self->{fault} eq 'host';
+    $self->{fault_time} = $at;
     $self->say({
         host => 'hosta is dead: link down, SIGKILL to its '
             . scalar(@pids) . ' processes',
@@ -160,11 +174,15 @@ sub inject {
     }->{ $self->{fault} });
     $c->until(sub { $c->acked_after($at + 0.02) >= ACKS }, 150,
         ACKS . ' acknowledged writes after the fault');
-    my ($last, $first) = $c->silence($at);
+    $self->{marks} = $self->pair('hostb')->{timeline} // [];
+    # The reply that came first once hostb was live, and the one before it.
+    my ($live) = map { $_->{t_ns} / 1e9 }
+        grep { $_->{what} =~ /^live\b/ && $_->{t_ns} / 1e9 > $at }
+        @{ $self->{marks} };
+    my ($last, $first) = $c->around($live // $at);
     $self->{last_before} = $last;
     $self->{first_after} = $first;
     $self->{blackout_ms} = int(1000 * ($first - $last) + 0.5);
-    $self->{marks} = $self->pair('hostb')->{timeline} // [];
     return;
 }
 

@@ -189,9 +189,11 @@ sub virsh {
     return $self->must(['virsh', '-q', '-c', 'qemu:///system', @args]);
 }
 
+# Each line that it prints goes to SAY as it comes.
 sub lockstep {
-    my ($self, @args) = @_;
-    return $self->must(['lockstep', @args], timeout => 180);
+    my ($self, $say, @args) = @_;
+    return $self->must(['lockstep', @args], timeout => 180,
+        on_line => $say);
 }
 
 # `lockstep status --json`, decoded; undef when it cannot be had now.

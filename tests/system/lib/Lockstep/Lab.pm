@@ -172,11 +172,11 @@ sub link_of {
 }
 
 # The plug is pulled: first the host's link, then SIGKILL to all of it in one
-# instant.  Returns the monotonic time of it.
+# instant.  Returns the monotonic time between the two.
 sub kill_host {
     my ($self, $name) = @_;
-    my $at = now();
     $self->link_of($name, 'down');
+    my $at = now();
     $self->host($name)->power_off;
     return $at;
 }

@@ -61,7 +61,8 @@ sub _child {
 }
 
 # Run to the end: returns { status, out, err, timeout }.  Options: in (text),
-# timeout (seconds, 60 unless told), env.
+# timeout (seconds, 60 unless told), env, on_line (called with each line of
+# either output as it comes).
 sub run {
     my ($cmd, %opt) = @_;
     my $limit = now() + ($opt{timeout} // 60);
@@ -79,13 +80,17 @@ sub run {
     my %text = (fileno($or) => '', fileno($er) => '');
     my ($ofd, $efd) = (fileno $or, fileno $er);
     my $sel = IO::Select->new($or, $er);
-    my $late = 0;
+    my ($late, %part) = 0;
     while ($sel->count) {
         my $left = $limit - now();
         if ($left <= 0) { $late = 1; last }
         for my $fh ($sel->can_read($left)) {
             my $n = sysread $fh, my $buf, 65536;
-            if ($n) { $text{ fileno $fh } .= $buf }
+            if ($n) {
+                $text{ fileno $fh } .= $buf;
+                _lines(\$part{ fileno $fh }, $buf, $opt{on_line})
+                    if $opt{on_line};
+            }
             elsif (defined $n) { $sel->remove($fh) }
         }
     }
@@ -96,6 +101,13 @@ sub run {
         status => $status, timeout => $late,
         out => $text{$ofd}, err => $text{$efd},
     };
+}
+
+sub _lines {
+    my ($part, $more, $code) = @_;
+    $$part = ($$part // '') . $more;
+    $code->($1) while $$part =~ s/^([^\n]*)\n//;
+    return;
 }
 
 # Run and die with everything that explains it unless the status is 0.
