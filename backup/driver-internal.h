@@ -54,6 +54,7 @@ struct bak_driver {
     struct ft_vmring ring;
     struct ft_watch space_watch;
     struct ft_timer look;                   /* at `executed` */
+    ft_ns moved;                            /* when it last grew */
     struct bak_chunk *head, **tail;         /* wait for room in the ring */
     uint64_t waiting;                       /* their bytes */
     bool paused;

@@ -22,6 +22,8 @@
 #define WINDOW (64u << 20)
 #define LOOK_IDLE (50 * FT_NS_PER_MS)
 #define LOOK_OFTEN (1 * FT_NS_PER_MS)
+/* A replica that has work and does not move for this long is given up. */
+#define STALL (10 * FT_NS_PER_S)
 
 /* NULL, or what is wrong. */
 static const char *check(const struct bak_driver *d,
@@ -150,8 +152,19 @@ static void on_look(struct ft_timer *t, void *arg)
 {
     struct bak_driver *d = arg;
     uint64_t at = bak_log_executed(d);
+    ft_ns now = ft_monotonic();
 
     (void)t;
+    if (at > d->core.executed || at == d->received) {
+        d->moved = now;
+    } else if (now - d->moved > STALL && d->core.state == BAK_ST_PROTECTED) {
+        /* Else the primary would wait for it when the window is full. */
+        bak_detail(d, "the replica has not moved for %d s",
+                   (int)(STALL / FT_NS_PER_S));
+        d->moved = now;
+        bak_raise_kind(d, BAK_EV_GIVE_UP);
+        return;
+    }
     if (at > d->core.executed) {
         bak_raise(d, (struct bak_event){ .kind = BAK_EV_EXECUTED,
                                          .position = at });
@@ -193,6 +206,7 @@ int bak_log_open(struct bak_driver *d, struct ft_err *err)
     ft_watch_init(&d->space_watch, d->c.loop, d->ring.fd[FT_VMRING_SPACE],
                   on_space, d);
     ft_watch_set(&d->space_watch, EV_READ);
+    d->moved = ft_monotonic();
     bak_log_watch(d, false);
     return 0;
 }

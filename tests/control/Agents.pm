@@ -89,12 +89,14 @@ sub spawn {
     return $pid;
 }
 
-# new(cert_a => name, failover => "lines of the section")
+# Options: cert_HOST, name_HOST; failover => lines of that section; qemu =>
+# more arguments of the fake one.
 sub new {
     my ($class, %o) = @_;
     my $dir = tempdir("lockstep-agents-XXXXXX", TMPDIR => 1, CLEANUP => 1);
     my $self = bless { dir => $dir, output => "$dir/output",
-        pair => sprintf("%032x", int(time * 1000)) }, $class;
+        pair => sprintf("%032x", int(time * 1000)),
+        fake => $o{qemu} || [] }, $class;
     pki();
     run($helper, "format", "$dir/arbiter");
     for my $h ("hosta", "hostb") {
@@ -130,7 +132,7 @@ sub start_qemu {
     my ($self, $h, @incoming) = @_;
     my $host = $self->{$h};
     $host->{qemu} = spawn($host->{log}, $fake, "$host->{vm}/vmlink.sock",
-        $self->{output}, $h, @incoming);
+        $self->{output}, $h, @incoming, @{ $self->{fake} });
 }
 
 sub start_listener {

@@ -137,6 +137,46 @@ subtest "a backup that dies leaves the primary alone" => sub {
     }
 };
 
+subtest "a replica that does not move is given up" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    kill "STOP", $t->{hostb}{qemu};
+    my $b = $t->wait_state("hostb", "ended", 15);
+    like($b->{reason}, qr/not moved/, "the backup says why");
+    $t->wait_state("hosta", "alone");
+    my $n = $t->outputs("hosta");
+    $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    pass("the guest goes on");
+    $t->stop;
+};
+
+subtest "a full window stops the primary and drops nothing" => sub {
+    my $t = Agents->new(qemu => ["payload=" . (256 << 10)]);
+    $t->start;
+    $t->protected("hosta", "hostb", 1);
+    kill "STOP", $t->{hostb}{qemu};
+    my $last = -1;
+    $t->wait_for(9, "stop of the primary", sub {
+        sleep 0.5;
+        my $at = $t->status("hosta")->{position};
+        my $same = $at == $last;
+        $last = $at;
+        return $same;
+    });
+    is($t->status("hostb")->{state}, "protected", "it waits for its replica");
+    cmp_ok($t->status("hostb")->{lag_ms}, ">", 500, "the lag is shown");
+    kill "CONT", $t->{hostb}{qemu};
+    $t->wait_for(5, "movement",
+        sub { $t->status("hosta")->{position} > $last + 20 });
+    $t->wait_for(10, "catching up",
+        sub { $t->status("hostb")->{lag_ms} < 300 });
+    is($t->status("hosta")->{state}, "protected", "still protected");
+    kill "KILL", @{ $t->{hosta} }{qw(agent qemu)};
+    $t->wait_state("hostb", "live");
+    one_after_the_other($t, "after a full window");
+    $t->stop;
+};
+
 subtest "unprotect" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);

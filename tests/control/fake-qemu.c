@@ -2,7 +2,7 @@
 /*
  * fake-qemu.c - a stand-in for QEMU that speaks the vmlink
  *
- *     fake-qemu SOCKET OUTPUT NAME [incoming]
+ *     fake-qemu SOCKET OUTPUT NAME [incoming] [payload=BYTES]
  *
  * Its "guest" is a counter. While it runs, each tick (5 ms) adds one and
  * makes one output: the line "ns NAME state position counter", appended to
@@ -46,6 +46,8 @@ static uint64_t generation;
 static struct ft_vmring ring;
 static struct { uint64_t position, counter; } held[HELD_MAX];
 static size_t held_n;
+static uint8_t payload[FT_BATCH_MAX];
+static uint32_t payload_n = 64;
 static volatile sig_atomic_t power_off, no_disk;
 
 static void die(const char *fmt, ...)
@@ -116,14 +118,12 @@ static void release(void)
 
 static bool record(uint64_t value, bool end)
 {
-    uint8_t payload[64] = { 0 };
-
-    if (!ft_ring_has_space(&ring.ring, ft_batch_size(sizeof(payload)))) {
+    if (!ft_ring_has_space(&ring.ring, ft_batch_size(payload_n))) {
         return false;
     }
     ft_put_u64(payload, value);
     payload[8] = end;
-    if (ft_ring_put(&ring.ring, ++position, payload, sizeof(payload))) {
+    if (ft_ring_put(&ring.ring, ++position, payload, payload_n)) {
         ft_vmring_bell(&ring, FT_VMRING_DATA);
     }
     return true;
@@ -178,13 +178,12 @@ static void tick(void)
 
 static void replay(void)
 {
-    uint8_t payload[64];
     struct ft_batch b;
 
     while (state == LC_VL_REPLAY) {
         int r = ft_ring_peek(&ring.ring, 0, position + 1, &b);
 
-        if (r < 0 || (r > 0 && b.length != sizeof(payload))) {
+        if (r < 0 || (r > 0 && b.length > sizeof(payload))) {
             die("bad batch after position %llu",
                 (unsigned long long)position);
         }
@@ -195,8 +194,8 @@ static void replay(void)
             }
             continue;
         }
-        ft_ring_copy(&ring.ring, FT_BATCH_HEADER, payload, sizeof(payload));
-        if (ft_crc32c(0, payload, sizeof(payload)) != b.crc) {
+        ft_ring_copy(&ring.ring, FT_BATCH_HEADER, payload, b.length);
+        if (ft_crc32c(0, payload, b.length) != b.crc) {
             die("bad crc at position %llu", (unsigned long long)b.position);
         }
         counter = ft_get_u64(payload);
@@ -444,12 +443,22 @@ int main(int argc, char **argv)
     int64_t next = now(CLOCK_MONOTONIC);
 
     if (argc < 4) {
-        fprintf(stderr, "usage: fake-qemu SOCKET OUTPUT NAME [incoming]\n");
+        fprintf(stderr, "usage: fake-qemu SOCKET OUTPUT NAME "
+                        "[incoming] [payload=BYTES]\n");
         return 2;
     }
     link_path = argv[1];
     name = argv[3];
-    incoming = argc > 4;
+    for (int i = 4; i < argc; i++) {
+        if (strcmp(argv[i], "incoming") == 0) {
+            incoming = true;
+        } else if (strncmp(argv[i], "payload=", 8) == 0) {
+            payload_n = (uint32_t)atoi(argv[i] + 8);
+        }
+    }
+    if (payload_n < 16 || payload_n > sizeof(payload)) {
+        die("payload: out of bounds");
+    }
     output = fopen(argv[2], "a");
     listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", link_path);
