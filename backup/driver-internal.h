@@ -36,6 +36,7 @@ struct bak_driver {
     struct bak_event queue[BAK_QUEUE_MAX];  /* events not yet stepped */
     unsigned first, queued;
     bool stepping, consumed;
+    bool dump;                              /* the log, when this is over */
     char detail[256];                     /* what the reason leaves out */
     char peer[256];
     struct tas_driver *arbiter;

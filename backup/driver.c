@@ -212,6 +212,15 @@ static void carry_out(struct bak_driver *d, const struct bak_effect *e)
 
 /* ---- stepping ----------------------------------------------------------- */
 
+/* The detail in memory, once nothing depends on our speed any more. */
+static void dump(struct bak_driver *d)
+{
+    if (d->dump) {
+        d->dump = false;
+        ft_log_dump(d->c.object);
+    }
+}
+
 /* What a change of state means for people. */
 static void note_state(struct bak_driver *d)
 {
@@ -219,7 +228,7 @@ static void note_state(struct bak_driver *d)
 
     switch (d->core.state) {
     case BAK_ST_SUSPECTING:
-        ft_log_dump(d->c.object);
+        d->dump = true; /* not now: it might wait for a disk */
         ft_timeline_clear(d->c.timeline);
         mark(d, "detected: %s", why);
         bak_log_watch(d, true);
@@ -231,10 +240,12 @@ static void note_state(struct bak_driver *d)
         break;
     case BAK_ST_LIVE:
         bak_log_close(d);
+        dump(d);
         break;
     case BAK_ST_DIVERGED:
     case BAK_ST_FENCED:
     case BAK_ST_ENDED:
+        dump(d);
         ft_info("%s: %s: %s%s%s", d->c.object,
                 bak_pair_state(d->core.state), why,
                 d->detail[0] ? ": " : "", d->detail);
@@ -268,10 +279,6 @@ static void step(struct bak_driver *d, const struct bak_event *ev)
         if (d->core.state == BAK_ST_SUSPECTING) {
             d->consumed = false;
         }
-    }
-    if (before == BAK_ST_PROTECTED && d->core.state != before &&
-        d->core.state != BAK_ST_SUSPECTING) {
-        ft_log_dump(d->c.object);
     }
     if (before != d->core.state && before == BAK_ST_PROTECTED) {
         /* Time counts: note it before the effects. */

@@ -28,6 +28,7 @@ struct pri_driver {
     struct pri_event queue[PRI_QUEUE_MAX];  /* events not yet stepped */
     unsigned first, queued;
     bool stepping, live;
+    bool dump;                              /* the log, when this is over */
     char detail[256];                     /* what the reason leaves out */
 
     /* The pair that is, or is being made. */

@@ -206,12 +206,17 @@ static void note_state(struct pri_driver *d, enum pri_state before)
     if (now != PRI_ST_ALONE) {
         d->live = false;
     }
+    if (d->dump && (now == PRI_ST_ALONE || now == PRI_ST_FENCED ||
+                    now == PRI_ST_ENDED)) {
+        d->dump = false;
+        ft_log_dump(d->c.object);
+    }
     switch (now) {
     case PRI_ST_SUSPECTING:
     case PRI_ST_ARBITRATING:
     case PRI_ST_RELINQUISHING:
         if (bound) {
-            ft_log_dump(d->c.object);
+            d->dump = true;
             ft_timeline_clear(d->c.timeline);
             ft_timeline_add(d->c.timeline, d->c.object, "%s", why);
         }
@@ -423,7 +428,9 @@ static void on_failed(struct pri_driver *d, const struct lc_vl_failed *f)
 {
     const char *name = lc_type_name(f->command);
 
-    pri_detail(d, "%s", f->text.s);
+    if (d->core.state == PRI_ST_CLONING) {
+        pri_detail(d, "%s", f->text.s);
+    }
     ft_warning("%s: QEMU: %s failed: %s", d->c.object,
                name != NULL ? name : "a command", f->text.s);
     if (f->command == LC_VL_CLONE) {

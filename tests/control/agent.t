@@ -177,6 +177,44 @@ subtest "a full window stops the primary and drops nothing" => sub {
     $t->stop;
 };
 
+my %troubles = (
+    "the backup's agent dies" => sub { kill "KILL", $_[0]{hostb}{agent} },
+    "the replica's QEMU dies" => sub { kill "KILL", $_[0]{hostb}{qemu} },
+    "unprotect" => sub {
+        my $r = $_[0]->command("hosta", { do => "unprotect" });
+        ok($r->{ok}, "unprotect: is accepted");
+    },
+);
+subtest "trouble while cloning: the guest goes on alone" => sub {
+    for my $trouble (sort keys %troubles) {
+        my $t = fresh();
+        kill "STOP", $t->{hostb}{qemu};    # the clone cannot end
+        ok($t->protect("hosta", "hostb", 1)->{ok}, "$trouble: begun");
+        $t->wait_for(5, "relay",
+            sub { $t->log_of("hosta") =~ /connecting -> cloning/ });
+        sleep 0.2;
+        is($t->status("hosta")->{state}, "cloning", "$trouble: cloning");
+        $troubles{$trouble}->($t);
+        my $a = $t->wait_state("hosta", "alone");
+        note($a->{reason});
+        kill "CONT", $t->{hostb}{qemu};
+        my $n = $t->outputs("hosta");
+        $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+        pass("$trouble: the guest runs");
+        is(scalar $t->outputs("hostb"), 0, "$trouble: hostb makes no output");
+        $t->stop;
+    }
+    my $t = fresh();
+    kill "STOP", $t->{hostb}{qemu};
+    $t->protect("hosta", "hostb", 1);
+    $t->wait_for(5, "relay",
+        sub { $t->log_of("hosta") =~ /connecting -> cloning/ });
+    kill "KILL", $t->{hosta}{qemu};
+    $t->wait_state($_, "ended") for "hosta", "hostb";
+    pass("the guest's QEMU dies: both end");
+    $t->stop;
+};
+
 subtest "unprotect" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);
