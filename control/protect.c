@@ -196,7 +196,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
     const char *uuid = w->facts.uuid, *name = w->facts.name;
     char program[64];
     json_t *status = NULL;
-    uint64_t g = 0;
+    uint64_t g, recorded = 0;
     int waited = 0;
 
     if (agent_ensure(w->ctl, uuid, err) < 0)
@@ -227,6 +227,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
         json_decref(status);
         return -1;
     }
+    g = status_number(status, "generation");   /* also of a clone that failed */
     snprintf(program, sizeof(program), "/proc/%llu/exe",
              (unsigned long long)status_number(status, "qemu_pid"));
     json_decref(status);
@@ -234,8 +235,10 @@ static int look_at_agent(struct work *w, struct ft_err *err)
         return ft_err_prefix(err, "domain %s", name);
     if (arbiter_id(w->policy.arbiter, w->arbiter, sizeof(w->arbiter),
                    err) < 0 ||
-        arbiter_generation(w->policy.arbiter, uuid, &g, err) < 0)
+        arbiter_generation(w->policy.arbiter, uuid, &recorded, err) < 0)
         return -1;
+    if (recorded > g)
+        g = recorded;
     pthread_mutex_lock(&w->ctl->lock);
     if (w->vm->generation > g)
         g = w->vm->generation;

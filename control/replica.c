@@ -44,8 +44,11 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
     if (!agent_alive(s->ctl, uuid))
         return 0;
     if (agent_request(s->ctl, uuid, json_pack("{s:s}", "do", "status"), -1,
-                      &status, 3000, err) < 0)
-        return ft_err_prefix(err, "domain %s: host %s", name, host_of(s));
+                      &status, 3000, err) < 0) {
+        poll(NULL, 0, 500);   /* it may just be ending */
+        return agent_alive(s->ctl, uuid)
+            ? ft_err_prefix(err, "domain %s: host %s", name, host_of(s)) : 0;
+    }
     busy = agent_request(s->ctl, uuid, json_pack("{s:s}", "do", "quit"), -1,
                          NULL, 3000, err) < 0;
     if (busy)
