@@ -289,7 +289,9 @@ static int link_fails(const char *from, const char *to)
 /* Landed, reported as failed, and the private file is gone from sight. */
 static int link_lost_and_hidden(const char *from, const char *to)
 {
-    link(from, to);
+    int ignored = link(from, to);
+
+    (void)ignored;
     unlink(from);
     errno = EEXIST;
     return -1;
