@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,14 +188,19 @@ static int load_files(SSL_CTX *ctx, const char *dir, const char *own_name,
 
 /* ---- the peer's certificate ---- */
 
+static pthread_once_t index_once = PTHREAD_ONCE_INIT;
+static int index_value;
+
+static void make_index(void)
+{
+    index_value = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
+
+/* lockstepd has sessions in several threads. */
 static int check_index(void)
 {
-    static int index = -1;
-
-    if (index < 0) {
-        index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-    }
-    return index;
+    pthread_once(&index_once, make_index);
+    return index_value;
 }
 
 static int verify_cb(int ok, X509_STORE_CTX *store)
