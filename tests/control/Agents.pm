@@ -259,6 +259,15 @@ sub gone {
     return 1;
 }
 
+# Wait for the end of a process of ours: its status.
+sub ended {
+    my ($self, $pid, $seconds) = @_;
+    $self->wait_for($seconds, "end of $pid",
+        sub { waitpid($pid, WNOHANG) == $pid });
+    delete $alive{$pid};
+    return $?;
+}
+
 sub outputs {
     my ($self, $h) = @_;
     open my $f, "<", $self->{output} or return;

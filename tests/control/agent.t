@@ -234,6 +234,34 @@ subtest "unprotect" => sub {
     $t->stop;
 };
 
+subtest "quit: agents end in good order, their guest runs on" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    $t->command("hosta", { do => "unprotect" });
+    $t->wait_state("hosta", "alone");
+    $t->wait_state("hostb", "ended");
+    for my $h ("hosta", "hostb") {
+        ok($t->command($h, { do => "quit" })->{ok}, "$h: quit is accepted");
+        my $status = $t->ended($t->{$h}{agent}, 10);
+        is($status, 0, "$h: status 0") or $t->tell;
+    }
+    my $n = $t->outputs("hosta");
+    $t->wait_for(2, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    pass("the guest goes on");
+    $t->start_agent("hosta");
+    my $a = $t->wait_for(5, "the guest", sub {
+        my $s = $t->status("hosta");
+        $s->{qemu_pid} && $s;
+    });
+    is("$a->{role} $a->{state} $a->{generation}", "primary alone 1",
+        "a new agent finds it and its generation");
+    delete $t->{hostb}{agent};
+    $t->start_backup("hostb");
+    my $r = $t->protect("hosta", "hostb", 1);
+    like($r->{error}, qr/generation 1 was used/, "which is not used again");
+    $t->stop;
+};
+
 subtest "a guest that powers off never goes live on the backup" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);

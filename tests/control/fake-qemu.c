@@ -357,6 +357,11 @@ static void obey(const struct lc_frame *f, const struct lc_msg *m, int *fds,
             die("bad ring");
         }
     }
+    if ((m->type == LC_VL_GO_LIVE || m->type == LC_VL_GO_ALONE) &&
+        (f->generation != generation || !lc_id_equal(&f->pair, &pair))) {
+        send_failed(m->type, "it is for another pair or generation");
+        return;
+    }
     switch (m->type) {
     case LC_VL_CLONE:
         clone_out(m->u.vl_clone.path.s);
