@@ -14,7 +14,9 @@
  *
  * "ready" on stdout when it carries frames; it ends with its parent.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
