@@ -99,8 +99,11 @@ sub options {
     my $wrapper = "$Lockstep::Lab::BUILD/lab/traced-agent";
     write_file($wrapper,
         "#!/bin/sh\nexec '$real' --trace $TRACE/agent.trace \"\$@\"\n", 0755);
-    my @conf = (['paths', 'agent', $wrapper]);
-    push @conf, ['paths', 'emulator', $opt{emulator}] if $opt{emulator};
+    # Patient, so that a busy machine does not start a failover meanwhile.
+    my @conf = (['paths', 'agent', $wrapper],
+        ['failover', 'detect_ms', 5000], ['failover', 'lease_ms', 4000]);
+    my $emulator = $opt{emulator} // $ENV{LOCKSTEP_EMULATOR};
+    push @conf, ['paths', 'emulator', $emulator] if $emulator;
     my $delay = $opt{delay} && ['--delay-ms', $opt{delay},
         '--from', $Lockstep::Lab::ADDRESS{hostb},
         '--to', $Lockstep::Lab::ADDRESS{hosta}];
@@ -121,6 +124,7 @@ sub options {
 
 sub figures {
     my ($what, $j) = @_;
+    return "$what: none" if !$j->{count};
     return sprintf '%s: %d, %d before the acknowledgement; after it: '
         . 'least %.3f ms, median %.3f ms', $what, $j->{count}, $j->{early},
         $j->{after}[0] / 1e6, median(@{ $j->{after} }) / 1e6;
@@ -133,7 +137,7 @@ with_failover('without delay', sub {
     for my $kind (qw(packets writes)) {
         my $j = $t->{$kind};
         note(figures($kind, $j));
-        cmp_ok($j->{count}, '>=', RECORDS, "$j->{count} $kind left");
+        cmp_ok($j->{count} // 0, '>=', RECORDS, "$kind left") or next;
         is($j->{early}, 0, "no $kind before their acknowledgement");
     }
     my $added = $t->{latency} - $t->{unprotected};
@@ -149,7 +153,7 @@ with_failover('acknowledgements delayed 50 ms', sub {
     for my $kind (qw(packets writes)) {
         my $j = $t->{$kind};
         note(figures($kind, $j));
-        cmp_ok($j->{count}, '>=', RECORDS, "$j->{count} $kind left");
+        cmp_ok($j->{count} // 0, '>=', RECORDS, "$kind left") or next;
         cmp_ok($j->{after}[0], '>=', 49.5e6,
             "each of the $kind left when its acknowledgement had arrived");
     }
@@ -160,8 +164,8 @@ with_failover('acknowledgements delayed 50 ms', sub {
 with_failover('an emulator without the gate is caught', sub {
     my ($f) = @_;
     my $t = trial($f);
-    for my $kind (grep { $t->{$_} } qw(packets writes)) {
-        my $j = $t->{$kind};
+    for my $kind (qw(packets writes)) {
+        my $j = $t->{$kind} or next;
         note(figures($kind, $j));
         cmp_ok($j->{early}, '>', 0,
             "$kind that left before their acknowledgement are seen");

@@ -10,7 +10,7 @@ use File::Path qw(make_path);
 use JSON::PP ();
 use Lockstep::Run qw(must);
 
-my $FILE = 'replay/lockstep-gate.c';
+my $FILE = 'replay/lockstep/gate.c';
 
 # Compile the one file again from a patched copy and link a second emulator.
 # Options: qemu (the work folder of qemu/build), patch, out (a folder).
@@ -22,20 +22,20 @@ sub build {
     return $emulator if $made > (stat "$build/qemu-system-x86_64")[9]
         && $made > (stat $opt{patch})[9];
     make_path($opt{out});
-    my $source = "$opt{out}/lockstep-gate.c";
+    my $source = "$opt{out}/gate.c";
     unlink $source;
     must(['patch', '-s', '-o', $source, "$opt{qemu}/src/$FILE", $opt{patch}]);
 
-    my $compile = _command($build, 'c_COMPILER', qr/lockstep-gate\.c\.o$/);
+    my $compile = _command($build, 'c_COMPILER', qr/lockstep_gate\.c\.o$/);
     my $link = _command($build, 'c_LINKER_RSP', qr/^qemu-system-x86_64$/);
     my $object = $compile->{output};
-    my $ours = "$opt{out}/lockstep-gate.o";
+    my $ours = "$opt{out}/gate.o";
     my $c = $compile->{command};
     $c =~ s/-o \Q$object\E/-o '$ours'/ or die "no -o $object in: $c\n";
     $c =~ s/\S*\Q$FILE\E\b(?!\.)/'$source'/ or die "no $FILE in: $c\n";
     $c =~ s/-M[FQ] \S+//g;
     # Its own folder's headers are found beside the original.
-    $c =~ s/ -c / -I'$opt{qemu}\/src\/replay' -c /;
+    $c =~ s/ -c / -I'$opt{qemu}\/src\/replay\/lockstep' -c /;
     must(['sh', '-c', "cd '$build' && $c"], timeout => 300);
     my $l = $link->{command};
     $l =~ s/ \Q$object\E / '$ours' / or die "no $object in: $l\n";
