@@ -450,7 +450,7 @@ static void handshake(struct lc_conn *c)
     rc = SSL_do_handshake(c->ssl);
     if (rc == 1) {
         c->state = CONN_FRAMES;
-        ft_timer_stop(&c->timer);
+        ft_timer_after(&c->timer, c->timeout);    /* for the greetings */
         lc_conn_update_watch(c);
         c->ops->ready(c, c->arg);
         if (!c->freed) {
@@ -512,6 +512,17 @@ static void timer_cb(struct ft_timer *t, void *arg)
     case CONN_HANDSHAKE:
         lc_conn_failf(c, ETIMEDOUT, "no TLS handshake within %lld ms",
                       (long long)(c->timeout / FT_NS_PER_MS));
+        break;
+    case CONN_FRAMES:
+        if (!c->channel.sent || !c->channel.received) {
+            lc_conn_failf(c, ETIMEDOUT, "%s within %lld ms",
+                          c->side == LC_CONNECTOR ? "no WELCOME"
+                          : c->channel.received ? "HELLO was not answered"
+                          : "no HELLO",
+                          (long long)(c->timeout / FT_NS_PER_MS));
+        }
+        break;
+    case CONN_RAW:
         break;
     case CONN_FINISHING:
         lc_conn_failf(c, ESHUTDOWN, "closed by this side; the peer did not "

@@ -58,7 +58,7 @@ struct lc_conn_config {
     const char *peer;           /* host name that the peer's certificate must
                                    carry; NULL: any of this CA (the acceptor
                                    of LC_KIND_CONTROL). Copied. */
-    ft_ns timeout;              /* for TCP and TLS each; 0: 5 s */
+    ft_ns timeout;              /* for TCP, TLS, greetings each; 0: 5 s */
     ft_ns silence;              /* TCP_USER_TIMEOUT and keepalive; 0: 10 s */
     size_t high_water;          /* 0: 8 MiB */
     size_t low_water;           /* 0: high_water / 4 */

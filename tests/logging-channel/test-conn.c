@@ -227,6 +227,30 @@ static void free_on_frame(struct end *e, const struct lc_msg *m)
     free_now(e);
 }
 
+/* A peer that is who it should be, and then says nothing. */
+static void test_no_greeting(void)
+{
+    struct pair p;
+
+    pair_begin(&p, "a", "b", "127.0.0.1");
+    p.config_b.timeout = 200 * FT_NS_PER_MS;
+    p.a.greet = false;
+    pair_connect(&p, "hostb", "hosta");
+    pair_until(&p, &p.b.closed, 1);
+    assert_says(&p.b.why, "no HELLO within 200 ms");
+    pair_until(&p, &p.a.closed, 1);
+    pair_end(&p);
+
+    pair_begin(&p, "a", "b", "127.0.0.1");
+    p.b.greet = false;
+    p.config_b.timeout = 200 * FT_NS_PER_MS;
+    pair_connect(&p, "hostb", "hosta");
+    pair_until(&p, &p.b.frames, 1);
+    pair_until(&p, &p.b.closed, 1);
+    assert_says(&p.b.why, "HELLO was not answered within 200 ms");
+    pair_end(&p);
+}
+
 static void test_free_in_callbacks(void)
 {
     struct pair p;
@@ -289,6 +313,8 @@ int main(int argc, char **argv)
                     test_order_is_kept_by_sender);
     g_test_add_func("/conn/a refusal arrives before the end",
                     test_refuse_arrives);
+    g_test_add_func("/conn/a peer that does not greet is given up",
+                    test_no_greeting);
     g_test_add_func("/conn/an end can be freed in each callback",
                     test_free_in_callbacks);
     g_test_add_func("/conn/finish sends the rest first",
