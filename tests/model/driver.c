@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * driver.c - what the shipped cores ask for, done in the explorer's world
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "steps.h"
+
+bool tracing;
+char trace_text[1024];
+struct step now;
+const char *const host[SLOTS] = { "A", "B", "C" };
+
+void say(const char *fmt, ...)
+{
+    size_t n = strlen(trace_text);
+    va_list ap;
+
+    if (!tracing) {
+        return;
+    }
+    va_start(ap, fmt);
+    vsnprintf(trace_text + n, sizeof(trace_text) - n, fmt, ap);
+    va_end(ap);
+}
+
+void wrong(const char *promise)
+{
+    if (now.wrong == NULL) {
+        now.wrong = promise;
+    }
+}
+
+static uint8_t owner_of(unsigned s)
+{
+    return (uint8_t)(s * 2 + now.w.slot[s].incarnation);
+}
+
+/* The storage. */
+
+bool storage_is(const struct record *r)
+{
+    return memcmp(r, &now.w.record, sizeof(*r)) == 0;
+}
+
+void storage_set(uint8_t kind, uint8_t generation, uint8_t owner)
+{
+    struct record *r = &now.w.record;
+
+    if (generation < r->generation
+        || (generation == r->generation && kind < r->kind)) {
+        wrong("I10: the arbiter's record went back");
+    }
+    if (r->kind == TAS_OWNED && generation == r->generation
+        && owner != r->owner) {
+        wrong("I10: a generation changed its owner");
+    }
+    r->kind = kind;
+    r->generation = generation;
+    r->owner = kind == TAS_OWNED ? owner : 0;
+    say("; the record is %s(%u)", kind == TAS_OWNED ? "owned" : "free",
+        generation);
+    if (kind == TAS_OWNED) {
+        say(" by %s%s", host[owner / 2], owner % 2 ? "'" : "");
+    }
+}
+
+/* Has slot s the right to be the only one of generation g? */
+static bool may_go(unsigned s, unsigned g)
+{
+    const struct record *r = &now.w.record;
+    unsigned peer;
+
+    if (g == 0) { /* its QEMU is gone already */
+        return true;
+    }
+    peer = s == g ? now.w.primary[g - 1] - 1u : g;
+    return !(now.w.bound & 1u << (g - 1))
+           || (r->kind == TAS_OWNED && r->generation == g
+               && r->owner == owner_of(s))
+           || now.w.slot[peer].mode == GONE;
+}
+
+void tas_happens(unsigned s, struct tas_event ev)
+{
+    struct slot *h = &now.w.slot[s];
+    struct tas_update up;
+    struct tas t;
+
+    tas_thaw(&t, h);
+    ev.now = NOW;
+    ev.number = 1;
+    tas_step(&t, &ev, &up);
+    if (t.state == TAS_ST_PAUSING) { /* no step of interest: reads again */
+        ev.kind = TAS_EV_TIMEOUT;
+        ev.now = tas_deadline(&t);
+        tas_step(&t, &ev, &up);
+    }
+    if (tas_invariant(&t) != NULL) {
+        wrong(tas_invariant(&t));
+    }
+    /* Whatever was written before and has not landed may land later. */
+    if (h->write == ISSUED) {
+        unsigned bit = h->write_generation - 1u;
+
+        if (h->desired == TAS_OWNED) {
+            h->late_takes |= (uint8_t)(1u << (h->incarnation * 2 + bit));
+        } else {
+            h->late_frees |= (uint8_t)(1u << bit);
+            h->late_expect[bit] = h->expect;
+        }
+    }
+    h->write = NO_WRITE;
+    tas_freeze(h, &t);
+    for (unsigned i = 0; i < up.count; i++) {
+        const struct tas_effect *e = &up.effect[i];
+
+        if (e->kind == TAS_DO_WRITE) {
+            h->write = ISSUED;
+            h->desired = (uint8_t)e->desired;
+            h->write_generation = (uint8_t)e->generation;
+            h->expect = (struct record){ (uint8_t)e->expect.kind,
+                                         (uint8_t)e->expect.generation, 0 };
+            if (e->expect.kind == TAS_OWNED) {
+                h->expect.owner = now.w.record.owner;
+            }
+        } else if (e->kind == TAS_DO_RESULT && h->role == PRIMARY) {
+            bool take = t.op == TAS_OP_TAKE;
+
+            say("; %s: %s", host[s], tas_result_name(e->result));
+            pri_happens(s, (struct pri_event){
+                .kind = take ? PRI_EV_ARBITRATED : PRI_EV_FREED,
+                .generation = t.generation,
+                .ok = e->result == TAS_RES_WON
+                      || e->result == TAS_RES_DONE });
+        } else if (e->kind == TAS_DO_RESULT && h->role == BACKUP) {
+            say("; %s: %s", host[s], tas_result_name(e->result));
+            bak_happens(s, (struct bak_event){
+                .kind = BAK_EV_ARBITRATED,
+                .ok = e->result == TAS_RES_WON });
+        }
+    }
+}
+
+void arbiter(unsigned s, enum tas_event_kind kind, enum tas_op op,
+                    uint64_t generation)
+{
+    tas_happens(s, (struct tas_event){ .kind = kind, .op = op,
+                                       .generation = generation });
+}
+
+/* The channel. */
+
+static void send(struct channel *c, int d, enum message_type type,
+                 uint64_t position, ft_ns stamp)
+{
+    struct message *m;
+
+    if (c == NULL || c->cut[d] || c->closed[1 - d]) {
+        return; /* nobody will ever read it */
+    }
+    if (c->count[d] == QUEUE) {
+        now.impossible = true;
+        return;
+    }
+    m = &c->queue[d][c->count[d]++];
+    m->type = (uint8_t)type;
+    m->position = type == M_ENTRIES || type == M_ACK || type == M_PROTECTED
+                      ? (uint8_t)position : 0;
+    m->stamp = 0;
+    if (type == M_ENTRIES || type == M_ACK) {
+        ft_ns n = (stamp - NOW) / TICK;
+
+        m->stamp = (int8_t)(stamp == 0 ? 127 : n < -1 ? -1 : n);
+    }
+}
+
+void close_side(struct channel *c, int d)
+{
+    if (c != NULL) {
+        c->closed[d] = 1;
+        c->count[1 - d] = 0;
+        memset(c->queue[1 - d], 0, sizeof(c->queue[0]));
+    }
+}
+
+void cut(struct channel *c, int d)
+{
+    c->cut[d] = 1;
+    c->count[d] = 0;
+    memset(c->queue[d], 0, sizeof(c->queue[d]));
+}
+
+/* The primary's driver. */
+
+void page_store(unsigned s)
+{
+    struct slot *h = &now.w.slot[s];
+    struct channel *c = world_channel(&now.w, s);
+
+    if (h->mode == RECORDS && h->gate == PRI_GATE_FREE
+        && h->pri.gate != PRI_GATE_FREE && c != NULL) {
+        /* the open batch's outputs have left as well */
+        c->out = (uint8_t)(h->committed + 1);
+    }
+    h->gate = h->pri.gate;
+    h->page_acked = h->pri.acked;
+    h->page_lease = h->pri.lease;
+    h->stopped = 0;
+}
+
+static void pri_effect(unsigned s, const struct pri_effect *e,
+                       struct channel *c)
+{
+    struct slot *h = &now.w.slot[s];
+
+    say(" %s", pri_effect_name(e->kind));
+    switch (e->kind) {
+    case PRI_DO_CONNECT:
+    case PRI_DO_START_CLONE:
+    case PRI_DO_CANCEL_CLONE:
+    case PRI_DO_SEND_HEARTBEAT:
+        break;
+    case PRI_DO_SEND_ENTRIES:
+        send(c, 0, M_ENTRIES, e->position, e->stamp);
+        break;
+    case PRI_DO_SHUT_GATE:
+    case PRI_DO_OPEN_GATE:
+    case PRI_DO_RELEASE:
+        if (now.stop_at_page) {
+            h->stopped = 1;
+            say(" (stopped before it)");
+        } else {
+            page_store(s);
+        }
+        break;
+    case PRI_DO_WRITE_FREE:
+        arbiter(s, TAS_EV_BEGIN, TAS_OP_FREE, e->generation);
+        break;
+    case PRI_DO_ARBITRATE:
+        arbiter(s, TAS_EV_BEGIN, TAS_OP_TAKE, e->generation);
+        break;
+    case PRI_DO_STOP_ARBITER:
+        arbiter(s, TAS_EV_STOP, TAS_OP_NONE, 0);
+        break;
+    case PRI_DO_SEND_PROTECTED:
+        send(c, 0, M_PROTECTED, e->position, 0);
+        now.w.bound |= (uint8_t)(1u << (h->pri.generation - 1));
+        break;
+    case PRI_DO_GO_ALONE:
+        if (!may_go(s, h->generation)) {
+            wrong("I3: the primary goes alone without the grant");
+        }
+        if (h->pri.state == PRI_ST_ENDED) {
+            h->killed = 1; /* it only waited for leave to exit */
+        }
+        break;
+    case PRI_DO_FENCE:
+        h->killed = 1;
+        break;
+    case PRI_DO_SEND_RELINQUISH:
+        if (h->mode != GONE) {
+            wrong("rule 6: RELINQUISH before QEMU was reaped");
+        }
+        send(c, 0, M_RELINQUISH, 0, 0);
+        break;
+    case PRI_DO_SEND_RELINQUISH_ACK:
+        send(c, 0, M_RELINQUISH_ACK, 0, 0);
+        break;
+    case PRI_DO_SEND_END:
+        send(c, 0, e->code == 2 ? M_END_POWER_OFF : M_END_UNPROTECT, 0, 0);
+        break;
+    case PRI_DO_SEND_CLONE_FAILED:
+        send(c, 0, M_CLONE_FAILED, 0, 0);
+        break;
+    case PRI_DO_CLOSE:
+        close_side(c, 0);
+        break;
+    case PRI_DO_COUNT:
+        break;
+    }
+}
+
+void pri_happens(unsigned s, struct pri_event ev)
+{
+    struct slot *h = &now.w.slot[s];
+    struct channel *c = world_channel(&now.w, s);
+    struct pri_update up;
+    struct pri p;
+
+    pri_thaw(&p, &h->pri);
+    ev.now = NOW;
+    if (!pri_expects(&p, ev.kind)) {
+        wrong("the primary core does not expect what its driver says");
+        say("; %s in state %s", pri_event_name(ev.kind),
+            pri_state_name(p.state));
+        return;
+    }
+    pri_step(&p, &ev, &up);
+    if (pri_invariant(&p) != NULL) {
+        wrong(pri_invariant(&p));
+    }
+    say("; %s is %s%s", host[s], pri_state_name(p.state),
+        up.count ? ":" : "");
+    pri_freeze(&h->pri, &p);
+    c = c != NULL ? c : world_channel(&now.w, s);
+    for (unsigned i = 0; i < up.count; i++) {
+        pri_effect(s, &up.effect[i], c);
+    }
+}
+
+/* The backup's driver. */
+
+static void bak_effect(unsigned s, const struct bak_effect *e)
+{
+    struct slot *h = &now.w.slot[s];
+    struct channel *c = &now.w.channel[s - 1];
+
+    say(" %s", bak_effect_name(e->kind));
+    switch (e->kind) {
+    case BAK_DO_LOAD:
+    case BAK_DO_SEND_HEARTBEAT:
+    case BAK_DO_PROBE_DISK:
+    case BAK_DO_FENCE_PEER:
+        break;
+    case BAK_DO_SEND_ACK:
+        send(c, 1, M_ACK, e->position, e->stamp);
+        break;
+    case BAK_DO_SEND_LOADED:
+        send(c, 1, M_LOADED, 0, 0);
+        break;
+    case BAK_DO_SEND_DIVERGED:
+        send(c, 1, M_DIVERGED, 0, 0);
+        break;
+    case BAK_DO_SEND_RELINQUISH:
+        if (h->mode != GONE) {
+            wrong("rule 6: RELINQUISH before the replica was reaped");
+        }
+        send(c, 1, M_RELINQUISH, 0, 0);
+        break;
+    case BAK_DO_SEND_RELINQUISH_ACK:
+        send(c, 1, M_RELINQUISH_ACK, 0, 0);
+        break;
+    case BAK_DO_SEND_CLONE_FAILED:
+        send(c, 1, M_CLONE_FAILED, 0, 0);
+        break;
+    case BAK_DO_CLOSE:
+        close_side(c, 1);
+        break;
+    case BAK_DO_ARBITRATE:
+        if (!(now.w.bound & 1u << (s - 1))) {
+            wrong("rule 8: the backup contends before PROTECTED");
+        }
+        arbiter(s, TAS_EV_BEGIN, TAS_OP_TAKE, e->generation);
+        break;
+    case BAK_DO_STOP_ARBITER:
+        arbiter(s, TAS_EV_STOP, TAS_OP_NONE, 0);
+        break;
+    case BAK_DO_GO_LIVE:
+        if (!may_go(s, s)) {
+            wrong("I3: the backup goes live without the grant");
+        }
+        if (h->bak.executed != h->bak.received) {
+            wrong("I4: the backup goes live before it executed all that it "
+                  "received");
+        }
+        break;
+    case BAK_DO_BECOME_PRIMARY: {
+        struct pri p;
+
+        pri_thaw(&p, &h->pri);
+        p.generation = p.highest = e->generation;
+        p.state = PRI_ST_ALONE;
+        pri_freeze(&h->pri, &p);
+        h->role = PRIMARY;
+        break;
+    }
+    case BAK_DO_KILL_QEMU:
+        h->killed = 1;
+        break;
+    case BAK_DO_COUNT:
+        break;
+    }
+}
+
+void bak_happens(unsigned s, struct bak_event ev)
+{
+    struct slot *h = &now.w.slot[s];
+    struct bak_update up;
+    struct bak b;
+
+    bak_thaw(&b, &h->bak, s);
+    ev.now = NOW;
+    if (!bak_expects(&b, ev.kind)) {
+        wrong("the backup core does not expect what its driver says");
+        say("; %s in state %s", bak_event_name(ev.kind),
+            bak_state_name(b.state));
+        return;
+    }
+    bak_step(&b, &ev, &up);
+    if (bak_invariant(&b) != NULL) {
+        wrong(bak_invariant(&b));
+    }
+    say("; %s is %s%s", host[s], bak_state_name(b.state),
+        up.count ? ":" : "");
+    bak_freeze(&h->bak, &b);
+    for (unsigned i = 0; i < up.count; i++) {
+        bak_effect(s, &up.effect[i]);
+    }
+}
+
