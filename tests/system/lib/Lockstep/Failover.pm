@@ -175,9 +175,10 @@ sub inject {
     $c->until(sub { $c->acked_after($at + 0.02) >= ACKS }, 150,
         ACKS . ' acknowledged writes after the fault');
     $self->{marks} = $self->pair('hostb')->{timeline} // [];
-    # The reply that came first once hostb was live, and the one before it.
+    # The first reply since hostb began to go live (QEMU says that it is live
+    # after its first outputs), and the one before it.
     my ($live) = map { $_->{t_ns} / 1e9 }
-        grep { $_->{what} =~ /^live\b/ && $_->{t_ns} / 1e9 > $at }
+        grep { $_->{what} =~ /^go-live begun/ && $_->{t_ns} / 1e9 > $at }
         @{ $self->{marks} };
     my ($last, $first) = $c->around($live // $at);
     $self->{last_before} = $last;
