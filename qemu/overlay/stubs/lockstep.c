@@ -161,7 +161,7 @@ bool lockstep_looks_paused(void)
     return false;
 }
 
-const char *lockstep_refuses_hmp(const char *name)
+const char *lockstep_refuses_hmp(const char *line)
 {
     return NULL;
 }

@@ -74,8 +74,8 @@ bool lockstep_looks_paused(void);
 
 /* ---- monitor ------------------------------------------------------------ */
 
-/* NULL, or why this HMP command is refused now. */
-const char *lockstep_refuses_hmp(const char *name);
+/* NULL, or why this line of an HMP monitor is refused now. */
+const char *lockstep_refuses_hmp(const char *line);
 /* The same for QMP; sets the error. */
 bool lockstep_refuses_qmp(const char *name, Error **errp);
 

@@ -82,6 +82,7 @@ static void begin_log(void)
     lockstep.link_lost = false;
     lockstep.ending = false;
     lockstep_requests_reset();
+    lockstep_hash_reset();
     lockstep_cold_start();
 }
 

@@ -5,6 +5,7 @@
  *   request   work whose result the log supplies (system/lockstep.h)
  *   action    what an operator asks of the guest while it is protected:
  *             reset, power button. Run at the vCPU's loop top on both sides
+ *   state     a digest of registers and memory, compared on replay
  *   output    what the guest sent out: length and crc32c, compared on replay
  *
  * Requests and actions are asynchronous events of the replay queue: written
@@ -17,10 +18,11 @@
 #include "hw/core/cpu.h"
 #include "system/replay.h"
 #include "system/runstate.h"
+#include "qapi/qapi-types-ui.h"
 #include "../replay-internal.h"
 #include "internal.h"
 
-enum { ITEM_REQUEST = 1, ITEM_RESET = 2, ITEM_POWERDOWN = 3 };
+enum { ITEM_REQUEST = 1, ITEM_RESET = 2, ITEM_POWERDOWN = 3, ITEM_STATE = 4 };
 
 typedef struct Item {
     uint8_t kind;
@@ -169,15 +171,41 @@ bool lockstep_powerdown_request(void)
     return submit_action(ITEM_POWERDOWN, 0);
 }
 
+void lockstep_check_state(void)
+{
+    Item *item = g_new0(Item, 1);
+
+    item->kind = ITEM_STATE;
+    submit_item(item);
+}
+
 /* ---- as events of the replay queue -------------------------------------- */
 
 void lockstep_event_save(void *opaque)
 {
     Item *item = opaque;
 
+    if (item->kind == ITEM_STATE) {
+        item->id = lockstep_hash_state();
+    }
     replay_put_byte(item->kind);
     replay_put_qword(item->id);
     replay_put_array(item->data, item->length);
+}
+
+/* Runs on both sides, right after saving or loading. */
+static void check_state(uint64_t logged)
+{
+    uint64_t mine;
+
+    if (lockstep.state == LOCKSTEP_REPLAY) {
+        mine = lockstep_hash_state();
+        if (mine != logged) {
+            lockstep_diverged("%s differ: %016" PRIx64 ", the log has %016"
+                              PRIx64, mine >> 32 != logged >> 32 ?
+                              "registers" : "memory pages", mine, logged);
+        }
+    }
 }
 
 void lockstep_event_run(void *opaque)
@@ -196,6 +224,9 @@ void lockstep_event_run(void *opaque)
         break;
     case ITEM_POWERDOWN:
         qemu_system_powerdown_now();
+        break;
+    case ITEM_STATE:
+        check_state(item->id);
         break;
     }
     item_free(item);
@@ -226,12 +257,42 @@ void *lockstep_event_load(void)
         }
         return item;
     case ITEM_POWERDOWN:
+    case ITEM_STATE:
         return item;
     }
     lockstep_diverged("unknown entry %d", item->kind);
 bad:
     item_free(item);
     return NULL;
+}
+
+/* ---- input -------------------------------------------------------------- */
+
+/* What a log says may be wrong; a clone of it must not be attempted then. */
+bool lockstep_input_valid(const InputEvent *evt)
+{
+    switch (evt->type) {
+    case INPUT_EVENT_KIND_KEY:
+        switch (evt->u.key.data->key->type) {
+        case KEY_VALUE_KIND_NUMBER:
+            return true;
+        case KEY_VALUE_KIND_QCODE:
+            return evt->u.key.data->key->u.qcode.data < Q_KEY_CODE__MAX;
+        default:
+            return false;
+        }
+    case INPUT_EVENT_KIND_BTN:
+        return evt->u.btn.data->button < INPUT_BUTTON__MAX;
+    case INPUT_EVENT_KIND_REL:
+        return evt->u.rel.data->axis < INPUT_AXIS__MAX;
+    case INPUT_EVENT_KIND_ABS:
+        return evt->u.abs.data->axis < INPUT_AXIS__MAX;
+    case INPUT_EVENT_KIND_MTT:
+        return evt->u.mtt.data->type < INPUT_MULTI_TOUCH_TYPE__MAX &&
+               evt->u.mtt.data->axis < INPUT_AXIS__MAX;
+    default:
+        return false;
+    }
 }
 
 /* ---- outputs ------------------------------------------------------------ */

@@ -5,6 +5,7 @@
  *   engine.c    roles, parts, the vCPU thread's waiting, clocks
  *   log.c       batches to and from the ring
  *   event.c     requests, outputs, host actions
+ *   hash.c      comparing registers and memory
  *   gate.c      the Output Rule's gate and the release thread
  *   attach.c    a clone's begin: NONE -> RECORD, incoming -> REPLAY
  *   live.c      its end: REPLAY -> NONE, RECORD -> NONE, power-off
@@ -17,6 +18,7 @@
 #ifndef LOCKSTEP_INTERNAL_H
 #define LOCKSTEP_INTERNAL_H
 
+#include "qapi/qapi-types-ui.h"
 #include "system/lockstep.h"
 #include "system/lockstep-hooks.h"
 #include "lockstep/ring.h"
@@ -106,6 +108,16 @@ bool lockstep_in_action(void);
 unsigned lockstep_requests_reissue(void);
 void lockstep_diverged_report(void);
 const char *lockstep_diverged_text(uint64_t *position);
+
+bool lockstep_input_valid(const InputEvent *evt);
+/* Recording: ask for a comparison of the whole state. */
+void lockstep_check_state(void);
+
+/* ---- hash.c ------------------------------------------------------------- */
+
+void lockstep_hash_reset(void);
+/* Registers and time above, some of the memory below. vCPU loop top. */
+uint64_t lockstep_hash_state(void);
 
 /* ---- gate.c ------------------------------------------------------------ */
 

@@ -256,7 +256,7 @@ bool lockstep_shutdown_request(ShutdownCause reason)
             return true;
         }
         replay_save_instructions();
-        replay_shutdown_request(reason);
+        replay_put_event(EVENT_SHUTDOWN + reason);
         end.position = lockstep_position() + 1;
         end.cause = reason;
         lockstep.ending = true;

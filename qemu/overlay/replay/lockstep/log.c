@@ -36,12 +36,14 @@
 #include "internal.h"
 
 #define IDLE_MS 50
+/* A digest of the state every so many ticks. */
+#define STATE_TICKS 4
 /* Stop adding queued events to a batch beyond this. */
 #define BATCH_SOFT_MAX (2u << 20)
 /* What the main loop may write while the vCPU waits for room. */
 #define ROOM_RESERVE (1u << 20)
 /* Replaying: a log that is not starved and does not move for so long. */
-#define STALL_MS 10000
+#define STALL_MS 5000
 
 typedef struct Batch {
     uint8_t *buf;
@@ -57,6 +59,7 @@ static struct {
     uint64_t position;      /* RECORD: committed. REPLAY: executed */
     uint64_t reading;       /* REPLAY: position of the batch in hand */
     bool committed_since_tick;
+    unsigned ticks;
     QEMUTimer *tick;
     unsigned stalled_ms, stalled_event;
     uint64_t stalled_icount;
@@ -202,10 +205,14 @@ uint64_t lockstep_position(void)
 static void on_tick_record(void *opaque)
 {
     timer_mod(session.tick, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + IDLE_MS);
-    if (!session.committed_since_tick && !batch.used &&
-        runstate_is_running() && !lockstep_throttled()) {
-        replay_save_instructions();
-        replay_put_event(EVENT_LOCKSTEP_IDLE);
+    if (runstate_is_running() && !lockstep_throttled()) {
+        if (++session.ticks % STATE_TICKS == 0) {
+            lockstep_check_state();
+        }
+        if (!session.committed_since_tick && !batch.used) {
+            replay_save_instructions();
+            replay_put_event(EVENT_LOCKSTEP_IDLE);
+        }
     }
     session.committed_since_tick = false;
 }

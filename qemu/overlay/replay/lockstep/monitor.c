@@ -16,13 +16,10 @@
 
 /* ---- the monitors ------------------------------------------------------- */
 
-/* HMP's names may have an alias: "quit|q". */
 static bool in_list(const char *name, const char *const *list)
 {
-    size_t n = strcspn(name, "|");
-
     for (; *list; list++) {
-        if (!strncmp(name, *list, n) && !(*list)[n]) {
+        if (g_str_equal(name, *list)) {
             return true;
         }
     }
@@ -39,7 +36,7 @@ static const char *const harmless[] = {
     "getfd", "closefd", "add-fd", "remove-fd", "screendump",
     "migrate-set-capabilities", "trace-event-set-state",
     /* HMP */
-    "info", "help", "print", "x", "xp", "log",
+    "q", "info", "help", "?", "print", "p", "x", "xp", "log",
     NULL
 };
 
@@ -61,9 +58,13 @@ static const char *refused(const char *name)
     return "this is the replica of a guest that runs elsewhere";
 }
 
-const char *lockstep_refuses_hmp(const char *name)
+const char *lockstep_refuses_hmp(const char *line)
 {
-    return refused(name);
+    g_autofree char *word = NULL;
+
+    line += strspn(line, " \t");
+    word = g_strndup(line, strcspn(line, " \t/"));
+    return refused(word);
 }
 
 bool lockstep_refuses_qmp(const char *name, Error **errp)
