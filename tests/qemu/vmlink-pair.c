@@ -22,6 +22,7 @@
  *   hold on|off               stop or go on acknowledging
  *   cut N                     pump no batch beyond position N (0: all)
  *   cut +N                    the same, N batches from here
+ *   flip N SEED               a loaded log gets one bit wrong in batch N
  *   wait NAME MESSAGE [SEC]   until QEMU has said it (since the last wait)
  *   reach N|cut [SEC]         until batch N is pumped
  *   executed B [SEC]          until B has executed all that was pumped
@@ -46,6 +47,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "ring.h"
 #include "wire.h"
 
@@ -68,7 +70,8 @@ struct end {
 
 static struct end ends[ENDS];
 static struct end *source, *sink;
-static uint64_t pumped, limit;
+static uint64_t pumped, limit, flip;
+static unsigned flip_seed;
 static bool hold;
 static char save_as[200];
 static FILE *log_out;
@@ -572,6 +575,15 @@ static void load_log(struct end *b, const char *file)
                 fail("%s does not take the log", b->name);
             }
         }
+        if (batch.position == flip && batch.length) {
+            uint8_t *payload = all + at + FT_BATCH_HEADER;
+
+            srand(flip_seed);
+            payload[(unsigned)rand() % batch.length] ^=
+                (uint8_t)(1u << rand() % 8);
+            batch.crc = ft_crc32c(0, payload, batch.length);
+            ft_put_u32(all + at + 4, batch.crc);
+        }
         if (ft_ring_put_framed(&b->ring, batch.position, all + at, n)) {
             wake(b->data);
         }
@@ -675,6 +687,9 @@ static void command(char *line)
     } else if (!strcmp(w[0], "cut") && n == 2) {
         limit = w[1][0] == '+' ? pumped + strtoull(w[1] + 1, NULL, 10)
                                : strtoull(w[1], NULL, 10);
+    } else if (!strcmp(w[0], "flip") && n == 3) {
+        flip = strtoull(w[1], NULL, 10);
+        flip_seed = (unsigned)atoi(w[2]);
     } else if (!strcmp(w[0], "wait") && n >= 3) {
         cmd_wait(find(w[1]), w[2], w[3]);
     } else if (!strcmp(w[0], "reach") && n >= 2) {
