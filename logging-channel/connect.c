@@ -49,6 +49,7 @@ static void next_address(struct lc_conn *c, int code, const char *what);
 static void start_preamble(struct lc_conn *c)
 {
     c->state = CONN_PREAMBLE;
+    c->preamble_sent = 0;
     lc_encode_preamble(c->preamble, c->channel.kind, &c->vm);
     ft_watch_set(&c->watch, EV_WRITE);
     lc_conn_on_connecting(c, EV_WRITE);
