@@ -514,8 +514,7 @@ static void go_live_steps(unsigned s, const struct slot *h)
     if (!(h->bak.flags & 16) || h->mode != REPLAYS) {
         return;
     }
-    for (int ok = is_small(s); ok < 2;
-         ok++) {
+    for (int ok = is_small(s); ok < 2; ok++) {
         begin();
         switch (h->bak.state) {
         case BAK_ST_SUSPECTING:
