@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* conn_priv.h - what conn.c, connect.c and frames.c share */
+/* conn_priv.h - what conn.c, connect.c, frames.c, raw.c share */
 #ifndef LC_CONN_PRIV_H
 #define LC_CONN_PRIV_H
 
@@ -104,7 +104,7 @@ void lc_conn_on_connecting(struct lc_conn *c, int events);
 void lc_conn_connect_timeout(struct lc_conn *c);
 void lc_conn_connect_done(struct lc_conn *c);   /* frees what it used */
 
-/* bytes */
+/* raw.c */
 uint8_t *lc_bytes_room(struct lc_bytes *b, size_t n);   /* NULL: no memory */
 void lc_bytes_drop(struct lc_bytes *b, size_t n);       /* from the front */
 void lc_bytes_free(struct lc_bytes *b);

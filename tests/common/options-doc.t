@@ -7,7 +7,8 @@ table=$top_srcdir/common/host/options.tbl.h
 page=$top_srcdir/docs/lockstepd.conf.5
 
 # section, key, default, lowest, highest (- for a text)
-settings=$(tr '\n' ' ' < "$table" | grep -oE '(STR|INT)\([a-z]+, [^,]*,[^,]*,[^,]*,[^,]*,' |
+settings=$(tr '\n' ' ' < "$table" |
+    grep -oE '(STR|INT)\([a-z]+, ([^,]*,){4}' |
     sed -E 's/"[^"]*"( "[^"]*")*/&/; s/SYSCONFDIR "/"\/etc/;
             s/PKGLIBEXECDIR "[^"]*"/""/; s/\\//g; s/ +/ /g' |
     grep -v '(section' |
