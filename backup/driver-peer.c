@@ -190,15 +190,18 @@ static void on_connect_qemu(struct ft_timer *t, void *arg)
 
 /* ---- pending connections ------------------------------------------------ */
 
-static bool forget_pending(struct bak_driver *d, struct lc_conn *c)
+static void forget_pending(struct bak_driver *d, struct lc_conn *c)
 {
+    int to = 0;
+
     for (int i = 0; i < BAK_PENDING_MAX; i++) {
-        if (d->pending[i] == c) {
-            d->pending[i] = NULL;
-            return true;
+        if (d->pending[i] != c) {
+            d->pending[to++] = d->pending[i];
         }
     }
-    return false;
+    while (to < BAK_PENDING_MAX) {
+        d->pending[to++] = NULL;
+    }
 }
 
 static void on_pending_closed(struct lc_conn *c, const struct ft_err *why,
@@ -313,20 +316,34 @@ int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
         .pair = d->c.pair, .generation = d->c.generation, .peer = d->peer,
         .ops = &pending_ops, .arg = d,
     };
-    int i = 0;
+    struct lc_conn *c;
 
-    while (i < BAK_PENDING_MAX && d->pending[i] != NULL) {
-        i++;
-    }
-    if (i == BAK_PENDING_MAX || d->core.state > BAK_ST_LOADING) {
+    if (d->core.state > BAK_ST_LOADING) {
         close(fd);
-        return ft_err_set(err, EBUSY, "%s: %s", d->c.object,
-                          i == BAK_PENDING_MAX
-                              ? "too many connections wait for their HELLO"
-                              : "this backup has its primary already");
+        return ft_err_set(err, EBUSY, "%s: this backup has its primary "
+                          "already", d->c.object);
     }
-    d->pending[i] = lc_conn_accept(&config, fd, err);
-    return d->pending[i] != NULL ? 0 : -1;
+    c = lc_conn_accept(&config, fd, err);
+    if (c == NULL) {
+        return -1;
+    }
+    /* The oldest first. A full list loses its oldest: idle strangers must
+     * not keep the primary out. */
+    if (d->pending[BAK_PENDING_MAX - 1] != NULL) {
+        struct lc_conn *oldest = d->pending[0];
+
+        ft_warning("%s: a connection was closed: it has not said HELLO and "
+                   "others wait: %s", d->c.object, lc_conn_name(oldest));
+        forget_pending(d, oldest);
+        lc_conn_free(oldest);
+    }
+    for (int i = 0; i < BAK_PENDING_MAX; i++) {
+        if (d->pending[i] == NULL) {
+            d->pending[i] = c;
+            break;
+        }
+    }
+    return 0;
 }
 
 /* ---- begin and end ------------------------------------------------------ */

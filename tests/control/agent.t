@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::Bin;
+use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time sleep);
 use Agents;
@@ -364,6 +365,41 @@ subtest "wrong peers are refused, and the guest keeps running" => sub {
         pass("$cert: the guest runs");
         $t->stop;
     }
+};
+
+subtest "strangers on the port keep nobody out" => sub {
+    my $t = fresh();
+    ok($t->command("hostb", { do => "backup", $t->pair_args(1),
+                peer => { host => "hosta" } })->{ok}, "hostb is ready");
+    # Idle after the preamble; noise in place of TLS; a wrong VM.
+    my $preamble = pack("VvCC", 0x314b534c, 1, 1, 0);
+    my $vm = pack("H*", "11111111222233334444555555555555");
+    my @s = map {
+        my $s = IO::Socket::INET->new("127.0.0.1:$t->{hostb}{port}") or die;
+        syswrite $s, $preamble . $vm . ($_ % 2 ? "x" x 1000 : "");
+        $s;
+    } 1 .. 12;
+    sleep 0.3;
+    my $r = $t->command("hosta", { do => "protect", $t->pair_args(1),
+            peer => { host => "hostb", address => "127.0.0.1",
+                port => $t->{hostb}{port} } });
+    ok($r->{ok}, "hosta begins");
+    $t->wait_state($_, "protected") for "hosta", "hostb";
+    pass("the pair is protected");
+    syswrite $_, "y" for @s;
+    push @s, IO::Socket::INET->new("127.0.0.1:$t->{hostb}{port}");
+    syswrite $s[-1], $preamble . $vm;
+    sleep 0.5;
+    is($t->status("hostb")->{state}, "protected", "and stays so");
+    $t->stop;
+};
+
+subtest "a fence that this version does not have is not promised" => sub {
+    my $t = fresh(failover => "fence=required\n");
+    my $r = $t->protect("hosta", "hostb", 1);
+    like($r->{error}, qr/fence=required.*fence=none/s, "it says what to do");
+    is($t->status("hosta")->{fence}, "required", "the status shows it");
+    $t->stop;
 };
 
 subtest "a backup host that is down" => sub {
