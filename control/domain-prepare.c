@@ -223,27 +223,35 @@ static void step_memballoon(struct step *s)
 /* Runs after the removal of devices: nothing hangs on USB any more. */
 static void step_usb(struct step *s)
 {
-    xmlNode *n;
-    bool found = false;
+    xmlNode *n, *none, *first = NULL;
 
     for (n = dom_child(s->devices, "controller"); n; n = dom_next(n)) {
         if (!dom_attr_is(n, "type", "usb"))
             continue;
-        found = true;
+        if (!first)
+            first = n;
         if (!dom_attr_is(n, "model", "none"))
             break;
     }
-    if (found && !n)
+    if (first && !n)
         return;
     if (!change(s, "controller usb", "none",
                 "USB is not logged, and nothing hangs on it"))
         return;
     record_was(s, "devices", "controller", "usb");
-    remove_all(s->devices, "controller", "usb");
-    n = xmlNewChild(s->devices, NULL, BAD_CAST "controller", NULL);
-    xmlSetProp(n, BAD_CAST "type", BAD_CAST "usb");
-    xmlSetProp(n, BAD_CAST "index", BAD_CAST "0");
-    xmlSetProp(n, BAD_CAST "model", BAD_CAST "none");
+    none = xmlNewNode(NULL, BAD_CAST "controller");
+    xmlSetProp(none, BAD_CAST "type", BAD_CAST "usb");
+    xmlSetProp(none, BAD_CAST "index", BAD_CAST "0");
+    xmlSetProp(none, BAD_CAST "model", BAD_CAST "none");
+    if (first)   /* in its place: undo shall restore the order too */
+        xmlAddPrevSibling(first, none);
+    else
+        xmlAddChild(s->devices, none);
+    for (n = none->next; n; n = first) {
+        first = n->next;
+        if (dom_is(n, "controller") && dom_attr_is(n, "type", "usb"))
+            dom_remove(n);
+    }
 }
 
 /* Called twice: what hangs on a controller goes before the controller. */

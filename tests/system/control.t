@@ -1,0 +1,193 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What an operator does with a protected domain, and with lockstepd: prepare
+# and its undo through a real libvirtd, an interrupted protect, daemons that
+# die, a backup that is lost, unprotect, the guest's power-off.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use IO::Socket::INET;
+use Lockstep::Audit qw(audit);
+use Lockstep::Guest;
+use Lockstep::Run qw(until_ok);
+use Lockstep::Test qw(requires with_failover);
+
+requires('small');
+
+my @PROTECT = qw(lockstep protect small --backup hostb);
+
+sub listed {
+    my ($f, $host) = @_;
+    my ($state) = $f->{lab}->host($host)->virsh('list', '--all')
+        =~ /^\s*\S+\s+small\s+(.*?)\s*$/m;
+    return $state // 'nothing';
+}
+
+sub serves {
+    my ($f, $when) = @_;
+    ok(eval { $f->{guest}->wait_service($f->{lab}, 15); 1 },
+        "$when: the guest serves");
+    return;
+}
+
+sub gone_from {
+    my ($f, $host, $when) = @_;
+    ok(eval {
+        until_ok('gone', 20, sub { listed($f, $host) eq 'nothing' }, 0.2);
+    }, "$when: $host has no replica");
+    return;
+}
+
+# Start `protect`, do something in its midst, and give back how it ended.
+sub protect_and {
+    my ($f, $code) = @_;
+    my $a = $f->{lab}->host('hosta');
+    my $pid = fork // die "fork: $!\n";
+    if (!$pid) {
+        my $r = $a->run(\@PROTECT, timeout => 60);
+        require POSIX;
+        POSIX::_exit($r->{status} > 255 ? 255 : $r->{status});
+    }
+    eval {
+        until_ok('the clone has begun', 30, sub {
+            ($f->pair('hosta')->{state} // '') =~ /cloning|protected/;
+        }, 0.02);
+        $code->();
+    };
+    my $why = $@;
+    waitpid $pid, 0;
+    die $why if $why;
+    return $? >> 8;
+}
+
+sub again_alone {
+    my ($f, $when) = @_;
+    my $a = $f->{lab}->host('hosta');
+    $f->wait_pair('hosta', 30, 'alone', $f->pair('hosta')->{generation});
+    gone_from($f, 'hostb', $when);
+    is(listed($f, 'hosta'), 'running', "$when: it runs on hosta");
+    serves($f, $when);
+    return;
+}
+
+with_failover('one domain', sub {
+    my ($f) = @_;
+    $f->start_lab;
+    my $lab = $f->{lab};
+    my ($a, $b) = map { $lab->host($_) } qw(hosta hostb);
+    my $g = $f->{guest} = Lockstep::Guest->new(kind => 'small',
+        images => "$Lockstep::Lab::BUILD/guest", shared => $lab->{shared});
+    $g->install;
+
+    $g->define($a);
+    my $plain = $a->virsh('dumpxml', '--inactive', 'small');
+    like($a->must([qw(lockstep prepare small)]), qr/^changed .*emulator/m,
+        'prepare says what it changes');
+    my $prepared = $a->virsh('dumpxml', '--inactive', 'small');
+    isnt($prepared, $plain, '... and changes it');
+    like($a->must([qw(lockstep prepare small)]), qr/already prepared/,
+        'a second time changes nothing');
+    is($a->virsh('dumpxml', '--inactive', 'small'), $prepared, '... at all');
+    $a->must([qw(lockstep prepare --undo small)]);
+    is($a->virsh('dumpxml', '--inactive', 'small'), $plain,
+        'undo restores the definition to the byte');
+    $a->must([qw(lockstep prepare small)]);
+    $a->virsh('autostart', 'small');
+    $a->virsh('start', 'small');
+    $g->wait_service($lab, 90);
+
+    my $status = protect_and($f, sub {
+        kill 'INT', $a->pids_of(qr{^lockstep$});
+    });
+    if ($status == 0) {
+        $a->must([qw(lockstep unprotect small)], timeout => 60);   # it was too quick
+    } else {
+        is($status, 130, 'an interrupted protect says so');
+    }
+    again_alone($f, 'interrupted');
+
+    for my $h ($a, $b) {
+        my $when = "lockstepd of $h->{name} dies in a clone";
+        protect_and($f, sub { $h->kill_processes(qr/^lockstepd$/) });
+        $h->start_lockstepd;
+        serves($f, $when);
+        $a->run([qw(lockstep unprotect small)], timeout => 60);
+        again_alone($f, $when);
+    }
+
+    $a->must(\@PROTECT, timeout => 90);
+    $f->wait_pair('hosta', 30, 'protected', $f->pair('hosta')->{generation});
+    is(listed($f, 'hostb'), 'paused', 'the replica is paused for libvirt');
+    like($a->virsh('dominfo', 'small'), qr/^Autostart:\s+disable/m,
+        'while protected it does not start by itself');
+    for my $cmd (['suspend', 'small'], ['save', 'small', '/tmp/no'],
+        ['setmem', 'small', '100M']) {
+        my $r = $a->run(['virsh', '-q', '-c', 'qemu:///system', @$cmd],
+            timeout => 30);
+        isnt($r->{status}, 0, "virsh $cmd->[0] is refused");
+        like($r->{err}, qr/protected by Lockstep/, '... by name');
+    }
+    $_->kill_processes(qr/^lockstepd$/) for $a, $b;
+    serves($f, 'without lockstepd');
+    $_->start_lockstepd for $a, $b;
+    is($f->pair('hosta')->{state}, 'protected',
+        'a new lockstepd finds the pair');
+
+    $b->virsh('destroy', 'small');
+    serves($f, 'the replica was destroyed');
+    my $next = $f->pair('hosta')->{generation} + 1;
+    eval { $f->wait_pair('hosta', 60, 'protected', $next) };
+    is($@, '', 'a new replica is made, nobody asked');
+
+    $a->must([qw(lockstep unprotect small)], timeout => 60);
+    again_alone($f, 'unprotected');
+    like($a->virsh('dominfo', 'small'), qr/^Autostart:\s+enable/m,
+        'unprotected, it starts by itself again');
+    isnt($a->run([qw(lockstep unprotect small)], timeout => 20)->{status}, 0,
+        'there is nothing to unprotect twice');
+
+    $a->must(\@PROTECT, timeout => 90);
+    my $off = 'my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0]) or die; '
+        . 'print $s "off\n"; sleep 1';
+    $lab->client_run([$^X, '-MIO::Socket::INET', '-e', $off,
+        "$g->{address}:$g->{port}"], timeout => 10);
+    gone_from($f, 'hostb', 'the guest powered off');
+    ok(eval { until_ok('off', 20,
+            sub { listed($f, 'hosta') eq 'shut off' }, 0.2) },
+        '... and is shut off on hosta');
+    ok(eval { until_ok('no agent', 20, sub {
+            !grep { $_->{exe} =~ /lockstep-agent/ } map { $_->processes }
+                $a, $b }, 0.2) }, '... and has no agent any more');
+    audit($lab, guest => $g);
+});
+
+with_failover('no daemon', sub {
+    my ($f) = @_;
+    $f->start_lab;
+    $f->start_guest;
+    $f->protect;
+    my ($a, $b) = map { $f->{lab}->host($_) } qw(hosta hostb);
+    $_->kill_processes(qr/^lockstepd$/) for $a, $b;
+    $f->{lab}->kill_host('hosta');
+    serves($f, 'hosta died, and no lockstepd ran');
+    is(listed($f, 'hostb'), 'running', 'it runs on hostb');
+    $b->start_lockstepd;
+    ok(eval { until_ok('stored', 20, sub {
+            $b->virsh('list', '--persistent') =~ /small/ }, 0.2) },
+        'a new lockstepd stores its definition there');
+    unlike($b->virsh('dumpxml', '--inactive', 'small'), qr/incoming/,
+        '... without what made it a replica');
+    $f->{lab}->revive_host('hosta');
+    eval { $f->wait_pair('hostb', 120, 'protected', 2) };
+    is($@, '', 'and protects it again');
+    is(listed($f, 'hosta'), 'paused', 'hosta is the backup now');
+    $f->{lab}->kill_host('hosta');
+    serves($f, 'the backup\'s host died');
+    audit($f->{lab}, guest => $f->{guest});
+});
+
+done_testing();
