@@ -422,9 +422,10 @@ static void pri_powered_off(struct pri *p, const struct pri_event *ev,
                      | PRI_B(GOING_ALONE))) {
         pri_leave_pair(p);
         p->state = PRI_ST_ENDED;
-    } else {
-        return; /* gate shut or QEMU gone: the arbitration decides */
-    }
+    } else if (!IN(p, PRI_B(SUSPECTING) | PRI_B(RECLAIMING)
+                          | PRI_B(ARBITRATING))) {
+        return; /* over for this guest, or on its way already */
+    } /* else the arbitration decides */
     p->reason = PRI_WHY_POWER_OFF;
 }
 
