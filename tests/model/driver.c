@@ -83,6 +83,29 @@ static bool may_go(unsigned s, unsigned g)
            || now.w.slot[peer].mode == GONE;
 }
 
+/* Is what the arbiter's core found out true? */
+static void judge(unsigned s, enum tas_op op, uint64_t generation,
+                  enum tas_result result)
+{
+    const struct record *r = &now.w.record;
+    bool mine = r->kind == TAS_OWNED && r->generation == generation
+                && r->owner == owner_of(s);
+    bool gone = r->generation > generation
+                || (r->generation == generation && r->kind == TAS_OWNED
+                    && !mine);
+
+    if (op == TAS_OP_TAKE && result == TAS_RES_WON && !mine) {
+        wrong("I3: told to have won what is not on record");
+    }
+    if (op == TAS_OP_TAKE && result == TAS_RES_LOST && !gone) {
+        wrong("I8: told to have lost what nobody else owns");
+    }
+    if (op == TAS_OP_FREE && result == TAS_RES_DONE && !gone && !mine
+        && (r->kind != TAS_FREE || r->generation != generation)) {
+        wrong("rule 8: told that a record is free that is not");
+    }
+}
+
 void tas_happens(unsigned s, struct tas_event ev)
 {
     struct slot *h = &now.w.slot[s];
@@ -126,7 +149,11 @@ void tas_happens(unsigned s, struct tas_event ev)
             if (e->expect.kind == TAS_OWNED) {
                 h->expect.owner = now.w.record.owner;
             }
-        } else if (e->kind == TAS_DO_RESULT && h->role == PRIMARY) {
+        }
+        if (e->kind == TAS_DO_RESULT) {
+            judge(s, t.op, t.generation, e->result);
+        }
+        if (e->kind == TAS_DO_RESULT && h->role == PRIMARY) {
             bool take = t.op == TAS_OP_TAKE;
 
             say("; %s: %s", host[s], tas_result_name(e->result));

@@ -156,6 +156,12 @@ static void arbiter_steps(unsigned s, const struct slot *h)
     say("%s: the arbiter's reply does not come in time", host[s]);
     arbiter(s, TAS_EV_TIMEOUT, TAS_OP_NONE, 0);
     done();
+
+    begin();
+    say("%s: the arbiter's reply is an error", host[s]);
+    tas_happens(s, (struct tas_event){ .kind = TAS_EV_WROTE,
+                                       .status = TAS_UNKNOWN });
+    done();
 }
 
 /* QEMU and agents die. */
@@ -491,6 +497,7 @@ static void replay_steps(unsigned s, const struct slot *h)
         if (c->off && c->off <= h->bak.received) {
             say("%s's replica powers off", host[s]);
             BAK_(POWERED_OFF, .position = h->bak.received);
+            BAK_(EXECUTED, .position = h->bak.received);
         } else {
             say("%s's replica has executed all", host[s]);
             BAK_(EXECUTED, .position = h->bak.received);
