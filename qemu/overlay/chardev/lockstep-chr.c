@@ -68,6 +68,7 @@ typedef struct LockstepChr {
 } LockstepChr;
 
 static QTAILQ_HEAD(, LockstepChr) consoles = QTAILQ_HEAD_INITIALIZER(consoles);
+static char *not_taken;         /* a serial port has it, but it is not ours */
 
 static LockstepChr *chr_find(Chardev *chr)
 {
@@ -225,6 +226,16 @@ bool lockstep_chr_passes(Chardev *chr, QEMUChrEvent event)
 
 /* --- switches of the engine --- */
 
+static bool chr_can_attach(void *opaque, Error **errp)
+{
+    if (not_taken) {
+        error_setg(errp, "console %s cannot be protected: a monitor shares it, "
+                   "or it is a serial port of the host", not_taken);
+        return false;
+    }
+    return true;
+}
+
 /* RECORD or REPLAY -> NONE: nothing is collected any more. */
 static void chr_flush_all(void *opaque)
 {
@@ -244,6 +255,7 @@ static unsigned chr_live(void *opaque)
 
 static LockstepPart chr_part = {
     .name = "consoles",
+    .can_attach = chr_can_attach,
     .live = chr_live,
     .go_alone = chr_flush_all,
 };
@@ -252,18 +264,23 @@ static Notifier release_notifier = { .notify = chr_release_notify };
 
 void lockstep_chr_attach(Chardev *chr, Object *dev)
 {
+    static bool registered;
     LockstepChr *s;
 
-    if (!lockstep_enabled() || CHARDEV_IS_MUX(chr) || chr_find(chr) ||
-        CHARDEV_GET_CLASS(chr)->chr_ioctl ||
+    if (!lockstep_enabled() || chr_find(chr) ||
         (!object_dynamic_cast(dev, "serial") &&
          !object_dynamic_cast(dev, "isa-debugcon"))) {
         return;
     }
 
-    if (QTAILQ_EMPTY(&consoles)) {
+    if (!registered) {
+        registered = true;
         lockstep_add_release_notifier(&release_notifier);
         lockstep_register_part(&chr_part);
+    }
+    if (CHARDEV_IS_MUX(chr) || CHARDEV_GET_CLASS(chr)->chr_ioctl) {
+        not_taken = not_taken ?: g_strdup(chr->label);
+        return;
     }
     s = g_new0(LockstepChr, 1);
     s->chr = chr;

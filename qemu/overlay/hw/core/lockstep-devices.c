@@ -26,8 +26,8 @@
  *  isa-serial   timers VIRTUAL; no watch, since chardev/lockstep-chr.c takes
  *               all output; modem lines are not polled (no ioctl)
  *  i8042, ps2   input events of the replay engine; throttle timer VIRTUAL
- *  PIIX, ICH9   PM timer VIRTUAL; IDE and AHCI with empty drives only: command
- *               bottom half through replay_bh
+ *  PIIX, ICH9   PM timer VIRTUAL; IDE with empty CD drives only. AHCI without
+ *               drives: its bottom half is outside the log
  *  RTC          timers follow -rtc clock=; host time reads are in the log
  *  PIT, (IO)APIC, fdc, i8257: timers VIRTUAL; the DMA controller's idle bottom
  *               half runs only while a floppy transfers: drives must be empty
@@ -123,6 +123,12 @@ static int device_check(DeviceState *dev, void *opaque)
     Error **errp = opaque;
     const char *type = object_get_typename(OBJECT(dev));
 
+    if (!strcmp(type, "ide-cd") &&
+        !object_dynamic_cast(OBJECT(dev->parent_bus->parent), "piix3-ide")) {
+        error_setg(errp, "device %s (%s) cannot be protected: remove it, or "
+                   "use machine type pc", dev->id ?: "without a name", type);
+        return -1;
+    }
     if (device_is_allowed(dev)) {
         return 0;
     }
