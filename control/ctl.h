@@ -73,6 +73,7 @@ struct vm {
     bool reprotects;            /* its thread runs */
     atomic_bool stop;           /* end of a running protect, please */
     atomic_bool poke;           /* its other host is back: try at once */
+    uint64_t tried;             /* highest generation that our agent was told */
     int qemu_pid;               /* as the agent said; 0: not known */
     char note[FT_ERR_TEXT];     /* why it is not protected */
     json_t *status;             /* the agent's last words, or NULL */

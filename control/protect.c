@@ -242,8 +242,10 @@ static int look_at_agent(struct work *w, struct ft_err *err)
     pthread_mutex_lock(&w->ctl->lock);
     if (w->vm->generation > g)
         g = w->vm->generation;
-    pthread_mutex_unlock(&w->ctl->lock);
+    if (w->vm->tried > g)
+        g = w->vm->tried;
     w->generation = g + 1;
+    pthread_mutex_unlock(&w->ctl->lock);
     random_hex(w->pair, 32);
     return 0;
 }
@@ -411,6 +413,9 @@ static int clone_guest(struct work *w, struct ft_err *err)
 
     if (fd < 0)
         return -1;
+    pthread_mutex_lock(&w->ctl->lock);
+    w->vm->tried = w->generation;
+    pthread_mutex_unlock(&w->ctl->lock);
     ft_json_reader_init(&r, fd);
     command = json_pack("{s:s,s:s,s:I,s:{s:s,s:s,s:I},s:s,s:I}",
                         "do", "protect", "pair", w->pair,
