@@ -69,7 +69,9 @@ static void on_log_frame(struct lc_conn *c, const struct lc_frame *head,
         bak_raise_kind(d, BAK_EV_RELINQUISH_ACK);
         break;
     case LC_END:
-        bak_detail(d, "%s", m->u.end.text.s);
+        if (m->u.end.reason != LC_END_POWER_OFF) {
+            bak_detail(d, "%s", m->u.end.text.s);
+        }
         bak_raise(d, (struct bak_event){ .kind = BAK_EV_END,
                                          .code = m->u.end.reason });
         break;
