@@ -268,7 +268,8 @@ int vm_run_dir(struct ctl *ctl, const char *uuid, char *buf, size_t size,
     snprintf(buf, size, "%s/vm/%s", ctl->options.paths_run, uuid);
     if (make_dir(buf, 0770, err) < 0)
         return -1;
-    if (chown(buf, pw ? pw->pw_uid : 0, 0) < 0 || chmod(buf, 0770) < 0)
+    if (geteuid() == 0 &&
+        (chown(buf, pw ? pw->pw_uid : 0, 0) < 0 || chmod(buf, 0770) < 0))
         return ft_err_sys(err, errno, "folder %s: cannot set its owner",
                           buf);
     return 0;

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test-state.c - what lockstepd keeps on disk, and what proves a shared one
+ */
+#include <errno.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control/ctl.h"
+
+#define UUID "5c6bfa24-b6cb-4b6e-8b3d-0d9a6f3e1a01"
+
+static char *dir;
+
+static struct ctl *new_ctl(void)
+{
+    struct ctl *c = g_new0(struct ctl, 1);
+
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->changed, NULL);
+    ft_options_defaults(&c->options);
+    g_snprintf(c->options.paths_run, FT_OPTION_TEXT, "%s/run", dir);
+    g_snprintf(c->options.paths_state, FT_OPTION_TEXT, "%s/state", dir);
+    g_snprintf(c->options.paths_log, FT_OPTION_TEXT, "%s/log", dir);
+    return c;
+}
+
+static void free_ctl(struct ctl *c)
+{
+    for (struct vm *vm = c->vms, *next; vm; vm = next) {
+        next = vm->next;
+        free(vm);
+    }
+    g_free(c);
+}
+
+static void what_is_saved_is_loaded(void)
+{
+    struct ctl *c = new_ctl();
+    g_autofree char *run = g_strdup_printf("%s/run/vm/%s", dir, UUID);
+    struct ft_err err = { 0 };
+    struct vm *vm;
+
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    g_assert_null(registry_find(c, UUID));
+    vm = registry_vm(c, UUID, "web\"1");
+    vm->wanted = vm->prepared = vm->autostart = true;
+    vm->role = VM_PRIMARY;
+    vm->generation = 7;
+    g_strlcpy(vm->peer, "hostb", sizeof(vm->peer));
+    g_strlcpy(vm->arbiter, "file:/a", sizeof(vm->arbiter));
+    g_strlcpy(vm->pair, "0123456789abcdef0123456789abcdef",
+              sizeof(vm->pair));
+    g_assert_cmpint(registry_save(c, vm, &err), ==, 0);
+    free_ctl(c);
+
+    c = new_ctl();
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    vm = registry_find(c, UUID);
+    g_assert_nonnull(vm);
+    g_assert_cmpstr(vm->name, ==, "web\"1");
+    g_assert_true(vm->wanted && vm->prepared && vm->autostart);
+    g_assert_cmpint(vm->role, ==, VM_PRIMARY);
+    g_assert_cmpuint(vm->generation, ==, 7);
+    g_assert_cmpstr(vm->peer, ==, "hostb");
+    g_assert_cmpstr(vm->arbiter, ==, "file:/a");
+    g_assert_cmpstr(vm->pair, ==, "0123456789abcdef0123456789abcdef");
+    /* QEMU must be able to listen there before lockstepd does anything. */
+    g_assert_true(g_file_test(run, G_FILE_TEST_IS_DIR));
+    registry_forget(c, vm);
+    free_ctl(c);
+
+    c = new_ctl();
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    g_assert_null(registry_find(c, UUID));
+    free_ctl(c);
+}
+
+static void a_broken_file_is_passed_over(void)
+{
+    struct ctl *c = new_ctl();
+    struct ft_err err = { 0 };
+    g_autofree char *path = NULL;
+
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    path = g_strdup_printf("%s/state/vm/x.json", dir);
+    g_assert_true(g_file_set_contents(path, "{\"uuid\":", -1, NULL));
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    g_assert_null(c->vms);
+    g_unlink(path);
+    free_ctl(c);
+}
+
+static void one_command_at_a_time(void)
+{
+    struct ctl *c = new_ctl();
+    struct vm *vm = registry_vm(c, UUID, "web1");
+    struct ft_err err = { 0 };
+
+    g_assert_cmpint(vm_begin(c, vm, "protect", 0, &err), ==, 0);
+    g_assert_cmpint(vm_begin(c, vm, "prepare", 100, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, "domain web1: "));
+    g_assert_nonnull(strstr(err.text, "protect"));
+    vm_end(c, vm);
+    g_assert_cmpint(vm_begin(c, vm, "prepare", 0, &err), ==, 0);
+    vm_end(c, vm);
+    free_ctl(c);
+}
+
+static void a_proof_is_read_where_it_was_written(void)
+{
+    g_autofree char *image = g_strdup_printf("%s/disk.img", dir);
+    struct proof a, b, stray;
+    struct ft_err err = { 0 };
+    uint64_t inode, size;
+
+    g_assert_true(g_file_set_contents(image, "12345", 5, NULL));
+    g_assert_cmpint(prove_stat(image, &inode, &size, &err), ==, 0);
+    g_assert_cmpuint(size, ==, 5);
+    g_assert_cmpint(prove_write(image, false, "hosta", &a, &err), ==, 0);
+    g_assert_cmpint(prove_write(dir, true, "hostb", &b, &err), ==, 0);
+    g_assert_cmpstr(a.nonce, !=, b.nonce);
+    g_assert_cmpint(prove_read(&a, &err), ==, 0);
+    g_assert_cmpint(prove_read(&b, &err), ==, 0);
+    /* another content, a file that is not there, a link to the right one */
+    stray = a;
+    stray.nonce[0] ^= 1;
+    g_assert_cmpint(prove_read(&stray, &err), ==, -1);
+    g_snprintf(stray.file, sizeof(stray.file), "%s/link", dir);
+    memcpy(stray.nonce, a.nonce, sizeof(a.nonce));
+    g_assert_cmpint(symlink(a.file, stray.file), ==, 0);
+    g_assert_cmpint(prove_read(&stray, &err), ==, -1);
+    g_unlink(stray.file);
+    prove_remove(&b);
+    g_assert_cmpstr(b.file, ==, "");
+    stray = a;
+    prove_remove(&a);
+    g_assert_cmpint(prove_read(&stray, &err), ==, -1);
+    g_assert_cmpint(err.code, ==, ENOENT);
+    g_assert_cmpint(prove_stat(dir, &inode, &size, &err), ==, -1);
+    g_unlink(image);
+    g_assert_cmpint(prove_write(image, false, "hosta", &a, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, image));
+}
+
+static void programs_are_told_apart(void)
+{
+    char self[128], again[128], other[128];
+    struct ft_err err = { 0 };
+
+    if (build_id("/proc/self/exe", self, sizeof(self), &err) < 0) {
+        g_assert_nonnull(strstr(err.text, "no build id"));
+        return;   /* a tool chain that writes none */
+    }
+    g_assert_cmpuint(strlen(self), >=, 16);
+    g_assert_cmpint(build_id("/proc/self/exe", again, sizeof(again), &err),
+                    ==, 0);
+    g_assert_cmpstr(self, ==, again);
+    if (build_id("/bin/sh", other, sizeof(other), &err) == 0)
+        g_assert_cmpstr(self, !=, other);
+    g_assert_cmpint(build_id("/etc/passwd", other, sizeof(other), &err), ==,
+                    -1);
+    g_assert_cmpint(build_id("/nowhere", other, sizeof(other), &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, "/nowhere"));
+}
+
+static void uuids_keep_their_bytes(void)
+{
+    char text[CTL_UUID];
+    lc_id id;
+
+    uuid_bytes(UUID, &id);
+    g_assert_cmpuint(id.b[0], ==, 0x5c);
+    g_assert_cmpuint(id.b[15], ==, 0x01);
+    uuid_text(&id, text);
+    g_assert_cmpstr(text, ==, UUID);
+}
+
+int main(int argc, char **argv)
+{
+    char template[] = "/tmp/lockstep-state-XXXXXX";
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    dir = mkdtemp(template);
+    g_assert_nonnull(dir);
+    g_test_add_func("/registry/round-trip", what_is_saved_is_loaded);
+    g_test_add_func("/registry/broken-file", a_broken_file_is_passed_over);
+    g_test_add_func("/registry/one-command", one_command_at_a_time);
+    g_test_add_func("/prove/files", a_proof_is_read_where_it_was_written);
+    g_test_add_func("/prove/build-id", programs_are_told_apart);
+    g_test_add_func("/uuid", uuids_keep_their_bytes);
+    rc = g_test_run();
+    {
+        g_autofree char *clean = g_strdup_printf("rm -rf '%s'", dir);
+
+        if (system(clean) != 0)
+            return 1;
+    }
+    return rc;
+}
