@@ -61,6 +61,10 @@ my @DEFINITIONS = (
     ['a sound card', [qr,<serial type,,
             "<sound model='ich6'/>\n    <serial type"],
         qr/sound/],
+    ['a CPU model that this host cannot give', [qr,<features>,,
+            "<cpu mode='custom' match='exact'><model>EPYC</model></cpu>"
+            . "\n  <features>"],
+        qr/cpu/i, qr/EPYC/, qr/--cpu/],
     ['an IDE disk', [qr,dev='vda' bus='virtio',, "dev='hda' bus='ide'"],
         qr/hda/, qr/virtio/],
 );
@@ -139,11 +143,21 @@ my @LABS = (
         sub { $_[0]{lab}->host('hostb')->{net}->ip(
             'link set br9 down', 'link set br9 name br0', 'link set br0 up') },
         [qr/br0/, qr/hostb/]],
+    ['another emulator on the other host',
+        sub { $_[0]{lab}->host('hostb')->must(['mount', '--bind',
+            '/usr/bin/qemu-system-x86_64', emulator()]) },
+        sub { $_[0]{lab}->host('hostb')->must(['umount', emulator()]) },
+        [qr/emulator/, qr/hostb/]],
     ['a backup host that is down',
         sub { $_[0]{lab}->kill_host('hostb') },
         sub { $_[0]{lab}->revive_host('hostb') },
         [qr/hostb/]],
 );
+
+sub emulator {
+    return Lockstep::Lab::prefix_default()
+        . '/libexec/lockstep/qemu-system-x86_64';
+}
 
 sub pki { return $_[0]{lab}->host($_[1])->{dir} . '/etc/lockstep/pki' }
 

@@ -104,7 +104,8 @@ with_failover('one domain', sub {
         kill 'INT', $a->pids_of(qr{^lockstep$});
     });
     if ($status == 0) {
-        $a->must([qw(lockstep unprotect small)], timeout => 60);   # it was too quick
+        # It was too quick.
+        $a->must([qw(lockstep unprotect small)], timeout => 60);
     } else {
         is($status, 130, 'an interrupted protect says so');
     }
