@@ -322,7 +322,7 @@ static void test_driver_hangs(void)
     ft_timer_every(&t, 10 * FT_NS_PER_MS);
     tas_driver_begin(a.d, TAS_OP_TAKE, 1);
     g_assert_false(wait_decided(&a, 2, 1500));
-    g_assert_cmpuint(ticks, >, 100);
+    g_assert_cmpuint(ticks, >, 15); /* a loop that waits has none */
     g_assert_nonnull(strstr(tas_driver_trouble(a.d),
                             "the storage does not answer"));
     g_assert_cmpint(write(hang[1], "x", 1), ==, 1);
