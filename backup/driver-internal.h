@@ -36,6 +36,8 @@ struct bak_driver {
     struct bak_event queue[BAK_QUEUE_MAX];  /* events not yet stepped */
     unsigned first, queued;
     bool stepping, consumed;
+    bool probing;                           /* VL_PROBE is not answered */
+    ft_ns probed;                           /* when an early one was; 0 */
     bool dump;                              /* the log, when this is over */
     char detail[256];                     /* what the reason leaves out */
     char peer[256];
@@ -74,6 +76,8 @@ static inline void bak_raise_kind(struct bak_driver *d,
 }
 void bak_detail(struct bak_driver *d, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Perhaps begin the proof that the disk can be reached. */
+void bak_probe_early(struct bak_driver *d);
 /* The primary's HELLO says what both count with. */
 void bak_set_timing(struct bak_driver *d, const struct lc_hello *h);
 

@@ -155,6 +155,7 @@ static void on_look(struct ft_timer *t, void *arg)
     ft_ns now = ft_monotonic();
 
     (void)t;
+    bak_probe_early(d);
     if (at > d->core.executed || at == d->received) {
         d->moved = now;
     } else if (now - d->moved > STALL && d->core.state == BAK_ST_PROTECTED) {

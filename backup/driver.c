@@ -90,15 +90,75 @@ static void send_ack(struct bak_driver *d, const struct bak_effect *e)
     bak_peer_send(d, &m);
 }
 
-static void probe(struct bak_driver *d)
+/*
+ * The proof that the disk can be reached may be begun before the primary
+ * counts as lost: a busy disk can take as long as the detection does. One
+ * that was answered well within the last detect_ms is as good as a new one.
+ */
+static void send_probe(struct bak_driver *d)
 {
     struct lc_msg m = { .type = LC_VL_PROBE };
     struct ft_err err;
 
-    if (send_vmlink(d, &m, NULL, 0, &err) < 0) {
+    d->probed = 0;
+    d->probing = send_vmlink(d, &m, NULL, 0, &err) == 0;
+    if (!d->probing) {
         ft_error("%s: %s", d->c.object, err.text);
-        bak_raise_kind(d, BAK_EV_DISK); /* not ok: it tries again */
     }
+}
+
+static void answer_probe(struct bak_driver *d, bool ok)
+{
+    if (ok) {
+        mark(d, "disk reached");
+    }
+    bak_raise(d, (struct bak_event){ .kind = BAK_EV_DISK, .ok = ok });
+}
+
+static void probe(struct bak_driver *d)
+{
+    if (d->probing) {
+        return; /* its answer is on the way */
+    }
+    if (d->probed != 0 &&
+        ft_boottime() - d->probed < d->core.timing.detect) {
+        answer_probe(d, true);
+        d->probed = 0;
+        return;
+    }
+    send_probe(d);
+    if (!d->probing) {
+        answer_probe(d, false); /* it tries again */
+    }
+}
+
+void bak_probe_early(struct bak_driver *d)
+{
+    ft_ns silent = ft_boottime() - d->core.heard;
+
+    if (d->core.state == BAK_ST_PROTECTED && !d->probing &&
+        d->probed < d->core.heard && silent > d->core.timing.detect / 2) {
+        send_probe(d);
+    }
+}
+
+static void on_disk(struct bak_driver *d, const struct lc_vl_disk *disk)
+{
+    d->probing = false;
+    if (!disk->ok) {
+        bak_detail(d, "%s", disk->text.s);
+        ft_warning("%s: the disk cannot be reached: %s", d->c.object,
+                   disk->text.s);
+    }
+    if (d->core.state == BAK_ST_PROTECTED) {
+        /* Begun early. A failure says nothing yet. */
+        d->probed = disk->ok ? ft_boottime() : 0;
+        if (disk->ok) {
+            d->detail[0] = 0;
+        }
+        return;
+    }
+    answer_probe(d, disk->ok);
 }
 
 static void go_live(struct bak_driver *d, uint64_t position)
@@ -456,15 +516,7 @@ void bak_driver_message(struct bak_driver *d, const struct lc_msg *msg)
         on_failed(d, &msg->u.vl_failed);
         break;
     case LC_VL_DISK:
-        if (msg->u.vl_disk.ok) {
-            mark(d, "disk reached");
-        } else {
-            bak_detail(d, "%s", msg->u.vl_disk.text.s);
-            ft_warning("%s: the disk cannot be reached: %s", d->c.object,
-                       msg->u.vl_disk.text.s);
-        }
-        bak_raise(d, (struct bak_event){ .kind = BAK_EV_DISK,
-                                         .ok = msg->u.vl_disk.ok });
+        on_disk(d, &msg->u.vl_disk);
         break;
     case LC_VL_LIVE:
         mark(d, "live: %u writes issued again, network announced",
