@@ -66,8 +66,9 @@
 #include "qemu/osdep.h"
 #include "block/lockstep-disk.h"
 #include "lockstep-disk-internal.h"
+#include "lockstep/ring.h"
 #include "qemu/bswap.h"
-#include "qemu/crc32c.h"
+#include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/memalign.h"
@@ -390,8 +391,8 @@ static uint32_t disk_crc(const DiskOp *op)
     stl_le_p(head + 4, op->flags);
     stq_le_p(head + 8, op->offset);
     stq_le_p(head + 16, op->bytes);
-    crc = crc32c(0xffffffff, head, sizeof(head));
-    return op->buf ? crc32c(~crc, op->buf, op->bytes) : crc;
+    crc = ft_crc32c(0, head, sizeof(head));
+    return op->buf ? ft_crc32c(crc, op->buf, op->bytes) : crc;
 }
 
 static int coroutine_fn disk_submit(BlockDriverState *bs, DiskKind kind,
@@ -527,6 +528,17 @@ static void disk_refresh_limits(BlockDriverState *bs, Error **errp)
     };
 }
 
+/* In monitors the node stands for its image. */
+static void GRAPH_RDLOCK disk_refresh_filename(BlockDriverState *bs)
+{
+    LockstepDisk *s = bs->opaque;
+
+    if (s->child && blk_bs(s->child)) {
+        pstrcpy(bs->exact_filename, sizeof(bs->exact_filename),
+                blk_bs(s->child)->filename);
+    }
+}
+
 static int GRAPH_UNLOCKED disk_open(BlockDriverState *bs, QDict *options,
                                     int flags, Error **errp)
 {
@@ -560,6 +572,7 @@ BlockDriver bdrv_lockstep_disk = {
     .bdrv_close             = disk_close,
     .bdrv_co_getlength      = disk_co_getlength,
     .bdrv_refresh_limits    = disk_refresh_limits,
+    .bdrv_refresh_filename  = disk_refresh_filename,
 
     .bdrv_co_preadv_part    = disk_co_preadv_part,
     .bdrv_co_pwritev_part   = disk_co_pwritev_part,

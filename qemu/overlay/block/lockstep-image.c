@@ -8,10 +8,10 @@
 #include "block/blockjob.h"
 #include "block/lockstep-disk.h"
 #include "lockstep-disk-internal.h"
+#include "lockstep/ring.h"
 #include "hw/qdev-core.h"
 #include "migration/vmstate.h"
 #include "qapi/error.h"
-#include "qemu/crc32c.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/memalign.h"
@@ -354,7 +354,7 @@ bool lockstep_disk_attach(DeviceState *dev, BlockConf *conf, Error **errp)
     s->id = g_strdup(dev->id ?: dev->parent_bus && dev->parent_bus->parent &&
                      dev->parent_bus->parent->id ? dev->parent_bus->parent->id
                                                  : s->path);
-    s->source = crc32c(0xffffffff, (uint8_t *)s->path, strlen(s->path));
+    s->source = ft_crc32c(0, s->path, strlen(s->path));
 
     shared = BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE_UNCHANGED |
              BLK_PERM_RESIZE | (conf->share_rw ? BLK_PERM_WRITE : 0);

@@ -32,8 +32,8 @@
 #include "chardev/char-fe.h"
 #include "chardev/lockstep-chr.h"
 #include "chardev-internal.h"
+#include "lockstep/ring.h"
 #include "qapi/error.h"
-#include "qemu/crc32c.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
@@ -284,7 +284,7 @@ void lockstep_chr_attach(Chardev *chr, Object *dev)
     }
     s = g_new0(LockstepChr, 1);
     s->chr = chr;
-    s->source = crc32c(0xffffffff, (uint8_t *)chr->label, strlen(chr->label));
+    s->source = ft_crc32c(0, chr->label, strlen(chr->label));
     s->collect = timer_new_ns(QEMU_CLOCK_VIRTUAL, chr_collect_timer, s);
     s->retry = timer_new_ms(QEMU_CLOCK_REALTIME, chr_retry, s);
     s->backlog = g_byte_array_new();

@@ -35,10 +35,10 @@
 #include "qemu/osdep.h"
 #include "net/filter.h"
 #include "net/lockstep-net.h"
+#include "lockstep/ring.h"
 #include "net/tap.h"
 #include "net/vhost_net.h"
 #include "qapi/error.h"
-#include "qemu/crc32c.h"
 #include "qemu/error-report.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
@@ -341,8 +341,7 @@ static void lsnet_setup(NetFilterState *nf, Error **errp)
         lockstep_add_release_notifier(&release_notifier);
         lockstep_register_part(&lsnet_part);
     }
-    s->source = crc32c(0xffffffff, (uint8_t *)nf->netdev_id,
-                       strlen(nf->netdev_id));
+    s->source = ft_crc32c(0, nf->netdev_id, strlen(nf->netdev_id));
     s->rns = replay_register_net(nf);
     s->announce = timer_new_ms(QEMU_CLOCK_REALTIME, lsnet_announce_timer, s);
     QTAILQ_INSERT_TAIL(&filters, s, link);

@@ -154,7 +154,9 @@ bool lockstep_gate_acked(uint64_t position)
 {
     QEMU_LOCK_GUARD(&gate.lock);
 
-    return !gate.page || qatomic_load_acquire(&gate.page->acked) >= position;
+    return !gate.page ||
+           qatomic_load_acquire(&gate.page->gate) == FT_GATE_FREE ||
+           qatomic_load_acquire(&gate.page->acked) >= position;
 }
 
 bool lockstep_gate_held_too_much(void)

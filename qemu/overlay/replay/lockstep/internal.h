@@ -131,7 +131,7 @@ void lockstep_gate_unshut(void);
 /* Run the release notifiers soon, on their thread. */
 void lockstep_gate_kick(void);
 bool lockstep_gate_held_too_much(void);
-/* Has the agent acknowledged @position? */
+/* Has the agent acknowledged @position, or is there no rule yet? */
 bool lockstep_gate_acked(uint64_t position);
 
 /* ---- attach.c ---------------------------------------------------------- */

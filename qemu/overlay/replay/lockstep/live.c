@@ -183,16 +183,22 @@ void lockstep_to_none(void)
 void lockstep_go_alone(void)
 {
     struct lc_msg m = { .type = LC_VL_ALONE };
+    bool ended;
 
     if (lockstep.state != LOCKSTEP_RECORD) {
         lockstep_link_failed(LC_VL_GO_ALONE, "this QEMU does not record");
         return;
     }
     m.u.vl_alone.position = lockstep_position();
+    ended = lockstep.ending;
     pause_all_vcpus();
     lockstep_to_none();
-    resume_all_vcpus();
-    qemu_notify_event();
+    if (ended) {
+        qemu_system_shutdown_request(end.cause);    /* it waited for an ack */
+    } else {
+        resume_all_vcpus();
+        qemu_notify_event();
+    }
     lockstep_link_send(&m);
 }
 
