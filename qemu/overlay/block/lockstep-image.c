@@ -132,8 +132,7 @@ static void disks_start_record(void *opaque)
     int ret;
 
     QTAILQ_FOREACH(s, &lockstep_disks, next) {
-        /* The engine has drained; an abandoned request may remain. */
-        AIO_WAIT_WHILE_UNLOCKED(NULL, !QTAILQ_EMPTY(&s->requests));
+        assert(QTAILQ_EMPTY(&s->requests));     /* the engine has drained */
         lockstep_disk_durable(s, UINT64_MAX);
         s->ended_count = 0;
         if (s->dirty) {

@@ -20,8 +20,9 @@
  * printed. NONE writes at once.
  *
  * What may leave goes to the backend without blocking; a backend that is full
- * is tried again every few milliseconds. A backend that does not read at all
- * loses what exceeds 256 KiB, as a serial line without a reader would.
+ * is tried again every few milliseconds, under the same rule. A backend that
+ * does not read at all loses what exceeds 64 KiB, as a serial line without a
+ * reader would.
  *
  * Input. Goes through the replay engine's character events: queued by RECORD
  * and given to the device by the vCPU's loop top; REPLAY ignores the backend.
@@ -43,11 +44,11 @@
 #define CHR_COLLECT         256
 #define CHR_COLLECT_NS      (2 * SCALE_MS)
 #define CHR_RETRY_MS        5
-#define CHR_MAX_BACKLOG     (256 * 1024)
+#define CHR_MAX_BLOCKED     (64 * 1024)
 
 typedef struct HeldText {
     uint64_t position;
-    size_t size;
+    size_t size, sent;
     QSIMPLEQ_ENTRY(HeldText) next;
     uint8_t data[];
 } HeldText;
@@ -61,7 +62,7 @@ typedef struct LockstepChr {
     QEMUTimer *collect;         /* VIRTUAL: an event of the guest */
 
     QSIMPLEQ_HEAD(, HeldText) held;
-    GByteArray *backlog;        /* released, but the backend is full */
+    size_t held_bytes;
     QEMUTimer *retry;           /* REALTIME */
     bool lossy;                 /* has warned */
     QTAILQ_ENTRY(LockstepChr) next;
@@ -82,61 +83,62 @@ static LockstepChr *chr_find(Chardev *chr)
     return NULL;
 }
 
-/* --- the backend --- */
+/* --- the Output Rule --- */
 
-static void chr_drain(LockstepChr *s)
+static void chr_drop_head(LockstepChr *s)
 {
-    while (s->backlog->len) {
-        int ret = qemu_chr_write_backend(s->chr, s->backlog->data,
-                                         s->backlog->len);
+    HeldText *t = QSIMPLEQ_FIRST(&s->held);
 
-        if (ret < 0 && errno != EAGAIN) {
-            g_byte_array_set_size(s->backlog, 0);
-            break;
-        }
-        if (ret <= 0) {
-            timer_mod(s->retry, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                      CHR_RETRY_MS);
-            break;
-        }
-        g_byte_array_remove_range(s->backlog, 0, ret);
-    }
+    QSIMPLEQ_REMOVE_HEAD(&s->held, next);
+    s->held_bytes -= t->size;
+    lockstep_held_add(-(int64_t)t->size);
+    g_free(t);
 }
 
-static void chr_emit(LockstepChr *s, const uint8_t *buf, size_t len)
+/* The backend takes nothing now. Nobody waits for it for ever. */
+static void chr_blocked(LockstepChr *s)
 {
-    if (s->backlog->len + len > CHR_MAX_BACKLOG) {
+    while (s->held_bytes > CHR_MAX_BLOCKED &&
+           lockstep_may_release(QSIMPLEQ_FIRST(&s->held)->position)) {
+        chr_drop_head(s);
         if (!s->lossy) {
             warn_report("console %s: its reader does not read, output is lost",
                         s->chr->label);
             s->lossy = true;
         }
-        return;
     }
-    g_byte_array_append(s->backlog, buf, len);
-    chr_drain(s);
+    timer_mod(s->retry, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + CHR_RETRY_MS);
 }
-
-static void chr_retry(void *opaque)
-{
-    chr_drain(opaque);
-}
-
-/* --- the Output Rule --- */
 
 static void chr_release(LockstepChr *s)
 {
     HeldText *t;
+    int ret;
 
     while ((t = QSIMPLEQ_FIRST(&s->held)) &&
            lockstep_may_release(t->position)) {
-        QSIMPLEQ_REMOVE_HEAD(&s->held, next);
-        lockstep_trace_output(LOCKSTEP_OUT_CONSOLE, s->source, t->position,
-                              t->size);
-        chr_emit(s, t->data, t->size);
-        lockstep_held_add(-(int64_t)t->size);
-        g_free(t);
+        ret = qemu_chr_write_backend(s->chr, t->data + t->sent,
+                                     t->size - t->sent);
+        if (ret == 0 || ret == -EAGAIN) {
+            chr_blocked(s);
+            return;
+        }
+        if (ret > 0) {
+            lockstep_trace_output(LOCKSTEP_OUT_CONSOLE, s->source, t->position,
+                                  ret);
+            t->sent += ret;
+            if (t->sent < t->size) {
+                continue;
+            }
+        }
+        /* Sent, or nobody is there. */
+        chr_drop_head(s);
     }
+}
+
+static void chr_retry(void *opaque)
+{
+    chr_release(opaque);
 }
 
 static void chr_hold(LockstepChr *s, uint64_t position, const uint8_t *buf,
@@ -146,7 +148,9 @@ static void chr_hold(LockstepChr *s, uint64_t position, const uint8_t *buf,
 
     t->position = position;
     t->size = len;
+    t->sent = 0;
     memcpy(t->data, buf, len);
+    s->held_bytes += len;
     lockstep_held_add(len);
     QSIMPLEQ_INSERT_TAIL(&s->held, t, next);
 }
@@ -287,7 +291,6 @@ void lockstep_chr_attach(Chardev *chr, Object *dev)
     s->source = ft_crc32c(0, chr->label, strlen(chr->label));
     s->collect = timer_new_ns(QEMU_CLOCK_VIRTUAL, chr_collect_timer, s);
     s->retry = timer_new_ms(QEMU_CLOCK_REALTIME, chr_retry, s);
-    s->backlog = g_byte_array_new();
     QSIMPLEQ_INIT(&s->held);
     QTAILQ_INSERT_TAIL(&consoles, s, next);
 

@@ -16,9 +16,10 @@
  * does. RECORD logs its checksum, binds it to the position of the log (the
  * Output Rule) and holds it; the release thread sends it when
  * lockstep_may_release() says so, asked immediately before each packet. What
- * is held counts against the engine's bound. REPLAY compares the checksum and
- * drops the packet. NONE sends at once, unless older packets are still held or
- * the gate is shut.
+ * is held counts against the engine's bound. A packet that the netdev does not
+ * take then is lost: it must not leave later without being asked. REPLAY
+ * compares the checksum and drops the packet. NONE sends at once, unless older
+ * packets are still held or the gate is shut.
  *
  * After go-live packets that the replica had made and dropped are not sent
  * again: the primary may have sent them or not, and protocols bear both.
@@ -91,6 +92,10 @@ static void lsnet_send(LockstepNet *s, unsigned flags, void *data, size_t size)
     struct iovec iov = { .iov_base = data, .iov_len = size };
 
     qemu_netfilter_pass_to_next(nf->netdev->peer, flags, &iov, 1, nf);
+    if (lockstep_state() == LOCKSTEP_RECORD && nf->netdev->peer) {
+        /* What the netdev did not take would leave without being asked. */
+        qemu_purge_queued_packets(nf->netdev->peer);
+    }
 }
 
 /* Send what may leave. BQL held, with or without the replay mutex. */

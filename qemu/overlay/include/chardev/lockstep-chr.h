@@ -22,8 +22,8 @@ void lockstep_chr_write(Chardev *chr, const uint8_t *buf, int len);
 /* May @event reach the device? A break is not in the log. */
 bool lockstep_chr_passes(Chardev *chr, QEMUChrEvent event);
 
-/* In char.c: write to the backend without blocking. Returns what it took, or
- * a negative error. */
+/* In char.c: write to the backend without blocking. Returns what it took or
+ * -errno. */
 int qemu_chr_write_backend(Chardev *chr, const uint8_t *buf, int len);
 
 #endif
