@@ -117,6 +117,10 @@ json_t *agent_status(struct agent *a)
     number(o, "qemu_pid", a->vmlink != NULL
                               ? (uint64_t)ft_vmlink_pid(a->vmlink) : 0);
     text(o, "qemu", a->greeted ? a->qemu.qemu.s : "");
+    /* A replica that nobody has filled yet, or ever will. */
+    json_object_set_new(o, "unused",
+                        json_boolean(a->pri == NULL && a->bak == NULL &&
+                                     a->greeted && a->qemu.incoming));
     json_object_set_new(o, "progress",
                         json_pack("{s:I,s:I}", "sent",
                                   (json_int_t)s.clone_sent, "remaining",

@@ -126,6 +126,20 @@ out:
     return rc;
 }
 
+int agent_status(struct ctl *ctl, const char *uuid, json_t **status,
+                 struct ft_err *err)
+{
+    return agent_request(ctl, uuid, json_pack("{s:s}", "do", "status"), -1,
+                         status, 3000, err);
+}
+
+int agent_order(struct ctl *ctl, const char *uuid, const char *what,
+                struct ft_err *err)
+{
+    return agent_request(ctl, uuid, json_pack("{s:s}", "do", what), -1, NULL,
+                         5000, err);
+}
+
 static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
     const struct ft_options *o = &ctl->options;

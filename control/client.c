@@ -185,9 +185,7 @@ static json_t *do_status(struct ctl *ctl, json_t *q, struct ft_err *err)
     if (!*which) {
         list = status_all(ctl);
     } else {
-        for (vm = ctl->vms; vm && strcmp(vm->name, which) &&
-             strcmp(vm->uuid, which); vm = vm->next)
-            ;
+        vm = registry_find(ctl, which);
         if (!vm) {
             dom = virt_domain(ctl, which, err);
             if (!dom)

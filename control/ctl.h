@@ -14,6 +14,7 @@
  *   client.c      one thread per lockstep command (lockstepd.sock)
  *   status.c      what `status` answers
  *   protect.c     make a backup elsewhere: the primary's host
+ *   unprotect.c   end the pair
  *   replica.c     be the backup's host: one thread per CONTROL connection
  *   peer.c        a CONTROL connection, as blocking calls
  *   keeper.c      one thread per protected domain: follows its agent, starts
@@ -117,7 +118,7 @@ void ctl_thread_end(struct ctl *ctl);
 int registry_load(struct ctl *ctl, struct ft_err *err);
 /* Find by uuid, or make. name NULL: leave it. */
 struct vm *registry_vm(struct ctl *ctl, const char *uuid, const char *name);
-struct vm *registry_find(struct ctl *ctl, const char *uuid);
+struct vm *registry_find(struct ctl *ctl, const char *which);   /* or name */
 /* Write the file. The caller does not hold the lock. */
 int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err);
 void registry_forget(struct ctl *ctl, struct vm *vm);
@@ -136,6 +137,11 @@ const char *vm_role_name(enum vm_role role);
 /* One command, one reply (given; reply may be NULL). fd: -1 or passed on. */
 int agent_request(struct ctl *ctl, const char *uuid, json_t *command, int fd,
                   json_t **reply, int timeout_ms, struct ft_err *err);
+/* The two that are asked most: its status (given), a command of one word. */
+int agent_status(struct ctl *ctl, const char *uuid, json_t **status,
+                 struct ft_err *err);
+int agent_order(struct ctl *ctl, const char *uuid, const char *what,
+                struct ft_err *err);
 bool agent_alive(struct ctl *ctl, const char *uuid);
 /* Start it unless it runs; returns when it listens. */
 int agent_ensure(struct ctl *ctl, const char *uuid, struct ft_err *err);
@@ -215,6 +221,8 @@ int resolve(const char *host, char *out, size_t size, struct ft_err *err);
 int protect_run(struct job *job, const char *domain, const char *host,
                 const char *arbiter, char *summary, size_t size,
                 struct ft_err *err);
+
+/* unprotect.c */
 int unprotect_run(struct job *job, const char *domain, char *summary,
                   size_t size, struct ft_err *err);
 
@@ -231,6 +239,8 @@ void keeper_start(struct ctl *ctl, struct vm *vm);
 void keeper_announce(struct ctl *ctl);
 /* This host runs the only copy and the user wants another one. */
 bool vm_alone(const json_t *status);
+/* It has a part in a pair, or in one that is being made or ended. */
+bool vm_in_pair(const json_t *status);
 
 /* client.c: thread; takes fd. */
 void *client_thread(void *incoming);

@@ -42,12 +42,34 @@ bool vm_alone(const json_t *status)
     return !strcmp(state, "alone") || !strcmp(state, "live");
 }
 
+bool vm_in_pair(const json_t *status)
+{
+    return !vm_alone(status) && strcmp(status_text(status, "role"), "none");
+}
+
 static bool is_over(const json_t *status)
 {
     const char *state = status_text(status, "state");
 
     return !strcmp(state, "ended") || !strcmp(state, "fenced") ||
         !strcmp(state, "diverged");
+}
+
+/* A replica that was started for a lockstepd which has died since: nobody will
+ * fill it any more. */
+static bool is_abandoned(struct keeper *k, enum vm_role role,
+                         const json_t *status)
+{
+    json_t *now;
+    bool unused;
+
+    if (role != VM_BACKUP || vm_in_pair(status) ||
+        !json_is_true(json_object_get(status, "unused")) ||
+        agent_status(k->ctl, k->vm->uuid, &now, NULL) < 0)
+        return false;
+    unused = json_is_true(json_object_get(now, "unused"));
+    json_decref(now);
+    return unused;
 }
 
 static void save(struct ctl *ctl, struct vm *vm)
@@ -124,8 +146,11 @@ static void reprotect(struct keeper *k)
     pthread_mutex_unlock(&k->ctl->lock);
     if (start && ctl_thread(k->ctl, reprotect_thread, copy, &err) == 0)
         return;
-    if (start)
+    if (start) {
+        pthread_mutex_lock(&k->ctl->lock);
         k->vm->reprotects = false;
+        pthread_mutex_unlock(&k->ctl->lock);
+    }
     free(copy);
 }
 
@@ -198,8 +223,7 @@ static void tidy_up(struct keeper *k, const json_t *status)
     pthread_mutex_unlock(&ctl->lock);
     if (role == VM_BACKUP)
         virt_destroy(ctl, vm->uuid);
-    if (agent_request(ctl, vm->uuid, json_pack("{s:s}", "do", "quit"), -1,
-                      NULL, 3000, NULL) < 0) {
+    if (agent_order(ctl, vm->uuid, "quit", NULL) < 0) {
         k->tidy_wait_ms = k->tidy_wait_ms ? 2 * k->tidy_wait_ms
                                           : BACKOFF_MIN_MS;
         if (k->tidy_wait_ms > BACKOFF_MAX_MS)
@@ -241,7 +265,7 @@ static void step(struct keeper *k)
     if (!strcmp(status_text(status, "state"), "protected")) {
         if (!busy)
             note_protected(k, status);
-    } else if (is_over(status)) {
+    } else if (is_over(status) || (!busy && is_abandoned(k, role, status))) {
         tidy_up(k, status);
     } else if (vm_alone(status)) {
         if (role == VM_BACKUP) {

@@ -44,7 +44,7 @@ static const char usage_text[] =
     "  -h, --help                  print this\n"
     "  -V, --version               print the version\n"
     "\n"
-    "Exit status: 0 done; 1 refused or failed, stderr says why; 2 wrong usage;\n"
+    "Exit status: 0 done; 1 refused or failed, stderr says why; 2 usage;\n"
     "3 lockstepd does not answer; 130 interrupted, and taken back.\n";
 
 static volatile sig_atomic_t interrupted;

@@ -203,8 +203,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
         return -1;
     keeper_start(w->ctl, w->vm);
     for (;;) {
-        if (agent_request(w->ctl, uuid, json_pack("{s:s}", "do", "status"),
-                          -1, &status, 3000, err) < 0)
+        if (agent_status(w->ctl, uuid, &status, err) < 0)
             return ft_err_prefix(err, "domain %s", name);
         if (*status_text(status, "qemu"))
             break;
@@ -218,7 +217,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
             return -1;
         waited += 100;
     }
-    if (!vm_alone(status) && strcmp(status_text(status, "role"), "none")) {
+    if (vm_in_pair(status)) {
         ft_err_set(err, EBUSY, "domain %s: it is already %s%s%s: "
                    "'lockstep unprotect %s' ends that", name,
                    status_text(status, "state"),
@@ -484,15 +483,10 @@ static void give_up(struct work *w)
         bool alone;
 
         if (i == 0)
-            agent_request(w->ctl, w->facts.uuid,
-                          json_pack("{s:s}", "do", "unprotect"), -1, NULL,
-                          5000, NULL);
-        if (agent_request(w->ctl, w->facts.uuid,
-                          json_pack("{s:s}", "do", "status"), -1, &status,
-                          3000, NULL) < 0)
+            agent_order(w->ctl, w->facts.uuid, "unprotect", NULL);
+        if (agent_status(w->ctl, w->facts.uuid, &status, NULL) < 0)
             return;
-        alone = vm_alone(status) ||
-            !strcmp(status_text(status, "role"), "none");
+        alone = !vm_in_pair(status);
         json_decref(status);
         if (alone)
             return;
@@ -587,90 +581,5 @@ out:
     if (busy)
         vm_end(job->ctl, w.vm);
     work_clear(&w);
-    return rc;
-}
-
-int unprotect_run(struct job *job, const char *domain, char *summary,
-                  size_t size, struct ft_err *err)
-{
-    struct ctl *ctl = job->ctl;
-    virDomainPtr dom = virt_domain(ctl, domain, err);
-    char uuid[VIR_UUID_STRING_BUFLEN], name[CTL_NAME], peer[CTL_NAME];
-    json_t *status = NULL;
-    struct vm *vm;
-    bool wanted, backup;
-    int rc = -1;
-
-    if (!dom)
-        return -1;
-    virDomainGetUUIDString(dom, uuid);
-    snprintf(name, sizeof(name), "%s", virDomainGetName(dom));
-    vm = registry_vm(ctl, uuid, name);
-    pthread_mutex_lock(&ctl->lock);
-    wanted = vm->wanted || vm->role != VM_NONE;
-    backup = vm->role == VM_BACKUP;
-    snprintf(peer, sizeof(peer), "%s", vm->peer);
-    vm->wanted = false;                  /* no new try from now on */
-    atomic_store(&vm->stop, true);       /* and an end to a running one */
-    pthread_mutex_unlock(&ctl->lock);
-    if (backup) {
-        ft_err_set(err, EINVAL, "domain %s: this host is its backup: run "
-                   "'lockstep unprotect %s' on %s, its primary", name, name,
-                   peer);
-        goto out;
-    }
-    if (!wanted && !agent_alive(ctl, uuid)) {
-        ft_err_set(err, ENOENT, "domain %s: it is not protected", name);
-        goto out;
-    }
-    if (vm_begin(ctl, vm, "unprotect", 30000, err) < 0)
-        goto out;
-    atomic_store(&vm->stop, false);
-    if (agent_alive(ctl, uuid)) {
-        job_progress(job, "end", -1, "ending the pair with %s", peer);
-        if (agent_request(ctl, uuid, json_pack("{s:s}", "do", "status"), -1,
-                          &status, 3000, err) < 0)
-            goto end;
-        if (!vm_alone(status) && strcmp(status_text(status, "role"), "none")
-            && agent_request(ctl, uuid, json_pack("{s:s}", "do",
-                             "unprotect"), -1, NULL, 10000, err) < 0)
-            goto end;
-        for (int i = 0; ; i++) {
-            json_decref(status);
-            status = NULL;
-            if (agent_request(ctl, uuid, json_pack("{s:s}", "do", "status"),
-                              -1, &status, 3000, err) < 0)
-                goto end;
-            if (vm_alone(status) ||
-                !strcmp(status_text(status, "role"), "none"))
-                break;
-            if (i == 600) {
-                ft_err_set(err, ETIMEDOUT, "domain %s: still %s after 60 s "
-                           "(%s); it goes on trying", name,
-                           status_text(status, "state"),
-                           status_text(status, "reason"));
-                goto end;
-            }
-            if (job_sleep(job, 100, err) < 0)
-                goto end;
-        }
-        agent_request(ctl, uuid, json_pack("{s:s}", "do", "quit"), -1, NULL,
-                      3000, NULL);
-    }
-    pthread_mutex_lock(&ctl->lock);
-    vm->role = VM_NONE;
-    pthread_mutex_unlock(&ctl->lock);
-    if (vm->autostart && virDomainSetAutostart(dom, 1) == 0)
-        vm->autostart = false;
-    vm_note(ctl, vm, "%s", "ended by 'lockstep unprotect'");
-    virt_set_protection(ctl, uuid, NULL);
-    rc = registry_save(ctl, vm, err);
-    snprintf(summary, size, "%s is not protected any more; it runs on %s",
-             name, ctl->options.host_name);
-end:
-    vm_end(ctl, vm);
-out:
-    json_decref(status);
-    virDomainFree(dom);
     return rc;
 }

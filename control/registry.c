@@ -40,12 +40,13 @@ static enum vm_role role_of(const char *name)
          : name && !strcmp(name, "backup") ? VM_BACKUP : VM_NONE;
 }
 
-struct vm *registry_find(struct ctl *ctl, const char *uuid)
+struct vm *registry_find(struct ctl *ctl, const char *which)
 {
     struct vm *vm;
 
     pthread_mutex_lock(&ctl->lock);
-    for (vm = ctl->vms; vm && strcmp(vm->uuid, uuid); vm = vm->next)
+    for (vm = ctl->vms; vm && strcmp(vm->uuid, which) &&
+         strcmp(vm->name, which); vm = vm->next)
         ;
     pthread_mutex_unlock(&ctl->lock);
     return vm;

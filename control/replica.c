@@ -43,14 +43,12 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
 
     if (!agent_alive(s->ctl, uuid))
         return 0;
-    if (agent_request(s->ctl, uuid, json_pack("{s:s}", "do", "status"), -1,
-                      &status, 3000, err) < 0) {
+    if (agent_status(s->ctl, uuid, &status, err) < 0) {
         poll(NULL, 0, 500);   /* it may just be ending */
         return agent_alive(s->ctl, uuid)
             ? ft_err_prefix(err, "domain %s: host %s", name, host_of(s)) : 0;
     }
-    busy = agent_request(s->ctl, uuid, json_pack("{s:s}", "do", "quit"), -1,
-                         NULL, 3000, err) < 0;
+    busy = agent_order(s->ctl, uuid, "quit", err) < 0;
     if (busy)
         ft_err_set(err, EBUSY, "domain %s: %s still has a part in an earlier "
                    "pair (%s: %s): it ends when that is decided", name,
@@ -60,6 +58,31 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
     for (int i = 0; !busy && i < 100 && agent_alive(s->ctl, uuid); i++)
         poll(NULL, 0, 20);
     return busy ? -1 : 0;
+}
+
+/* A replica here that was never protected, from an earlier try of the very host
+ * that asks now: whoever began it is gone. */
+static void clear_replica(struct session *s, const char *uuid)
+{
+    struct vm *vm = registry_find(s->ctl, uuid);
+    json_t *status;
+    bool ours, stale;
+
+    if (!vm || vm_begin(s->ctl, vm, "tidying up", 3000, NULL) < 0)
+        return;
+    pthread_mutex_lock(&s->ctl->lock);
+    ours = vm->role == VM_BACKUP && !strcmp(vm->peer, peer_host(s->peer));
+    pthread_mutex_unlock(&s->ctl->lock);
+    if (ours && agent_status(s->ctl, uuid, &status, NULL) == 0) {
+        stale = json_is_true(json_object_get(status, "unused")) ||
+            !strcmp(status_text(status, "state"), "cloning");
+        json_decref(status);
+        if (stale)
+            virt_destroy(s->ctl, uuid);
+        for (int i = 0; stale && i < 100 && virt_active(s->ctl, uuid); i++)
+            poll(NULL, 0, 20);
+    }
+    vm_end(s->ctl, vm);
 }
 
 static int check_domain(struct session *s, json_t *q, struct ft_err *err)
@@ -234,6 +257,7 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
         ft_err_set(err, EINVAL, "request check: malformed");
         return NULL;
     }
+    clear_replica(s, uuid);
     if (check_domain(s, q, err) < 0 ||
         clear_agent(s, uuid, status_text(q, "name"), err) < 0 ||
         check_memory(s, q, err) < 0)
@@ -362,8 +386,7 @@ static bool stands(struct session *s)
     json_t *status;
     bool found = false;
 
-    if (agent_request(s->ctl, s->vm->uuid, json_pack("{s:s}", "do",
-                      "status"), -1, &status, 5000, NULL) < 0)
+    if (agent_status(s->ctl, s->vm->uuid, &status, NULL) < 0)
         return false;
     for (size_t i = 0; i < sizeof(word) / sizeof(word[0]); i++)
         found = found || (!strcmp(status_text(status, "state"), word[i]) &&

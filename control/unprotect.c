@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * unprotect.c - end the pair; the guest runs on where it runs
+ *
+ * Said to the primary's host. Its agent asks the arbiter, or has the backup's
+ * word, before it goes on alone (rule 4); the backup's host sees its agent
+ * end and removes the replica by itself.
+ */
+#include "control/ctl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ALONE_MS 60000
+
+/* No new try from now on, and an end to one that runs. Refused where there is
+ * nothing to end. */
+static int stop_wanting(struct ctl *ctl, struct vm *vm, char *peer,
+                        size_t size, struct ft_err *err)
+{
+    bool wanted, backup;
+
+    pthread_mutex_lock(&ctl->lock);
+    wanted = vm->wanted || vm->role != VM_NONE;
+    backup = vm->role == VM_BACKUP;
+    snprintf(peer, size, "%s", vm->peer);
+    if (!backup) {
+        vm->wanted = false;
+        atomic_store(&vm->stop, true);
+    }
+    pthread_mutex_unlock(&ctl->lock);
+    if (backup)
+        return ft_err_set(err, EINVAL, "domain %s: this host is its backup: "
+                          "run 'lockstep unprotect %s' on %s, its primary",
+                          vm->name, vm->name, peer);
+    if (!wanted && !agent_alive(ctl, vm->uuid)) {
+        atomic_store(&vm->stop, false);
+        return ft_err_set(err, ENOENT, "domain %s: it is not protected",
+                          vm->name);
+    }
+    return 0;
+}
+
+static int wait_alone(struct job *job, struct vm *vm, struct ft_err *err)
+{
+    for (int waited = 0; ; waited += 100) {
+        json_t *status;
+        bool done;
+
+        if (agent_status(job->ctl, vm->uuid, &status, err) < 0)
+            return -1;
+        done = !vm_in_pair(status);
+        if (!done && waited >= ALONE_MS)
+            ft_err_set(err, ETIMEDOUT, "domain %s: still %s after %d s (%s); "
+                       "it goes on trying", vm->name,
+                       status_text(status, "state"), ALONE_MS / 1000,
+                       status_text(status, "reason"));
+        json_decref(status);
+        if (done)
+            return 0;
+        if (waited >= ALONE_MS || job_sleep(job, 100, err) < 0)
+            return -1;
+    }
+}
+
+static int end_pair(struct job *job, struct vm *vm, struct ft_err *err)
+{
+    struct ctl *ctl = job->ctl;
+    json_t *status;
+    bool paired;
+
+    if (!agent_alive(ctl, vm->uuid))
+        return 0;
+    if (agent_status(ctl, vm->uuid, &status, err) < 0)
+        return -1;
+    paired = vm_in_pair(status);
+    json_decref(status);
+    if (paired && agent_order(ctl, vm->uuid, "unprotect", err) < 0)
+        return -1;
+    if (wait_alone(job, vm, err) < 0)
+        return -1;
+    agent_order(ctl, vm->uuid, "quit", NULL);   /* else the keeper will */
+    return 0;
+}
+
+/* What protection had changed about the domain. */
+static int restore(struct ctl *ctl, struct vm *vm, virDomainPtr dom,
+                   struct ft_err *err)
+{
+    bool autostart;
+
+    pthread_mutex_lock(&ctl->lock);
+    vm->role = VM_NONE;
+    autostart = vm->autostart;
+    vm->autostart = false;
+    pthread_mutex_unlock(&ctl->lock);
+    if (autostart)
+        virDomainSetAutostart(dom, 1);
+    vm_note(ctl, vm, "%s", "ended by 'lockstep unprotect'");
+    virt_set_protection(ctl, vm->uuid, NULL);
+    return registry_save(ctl, vm, err);
+}
+
+int unprotect_run(struct job *job, const char *domain, char *summary,
+                  size_t size, struct ft_err *err)
+{
+    struct ctl *ctl = job->ctl;
+    virDomainPtr dom = virt_domain(ctl, domain, err);
+    char uuid[VIR_UUID_STRING_BUFLEN], peer[CTL_NAME];
+    struct vm *vm;
+    int rc;
+
+    if (!dom)
+        return -1;
+    virDomainGetUUIDString(dom, uuid);
+    vm = registry_vm(ctl, uuid, virDomainGetName(dom));
+    rc = stop_wanting(ctl, vm, peer, sizeof(peer), err);
+    if (rc == 0)
+        rc = vm_begin(ctl, vm, "unprotect", 30000, err);
+    if (rc == 0) {
+        atomic_store(&vm->stop, false);
+        job_progress(job, "end", -1, "ending the pair with %s",
+                     *peer ? peer : "its backup");
+        rc = end_pair(job, vm, err);
+        if (rc == 0)
+            rc = restore(ctl, vm, dom, err);
+        vm_end(ctl, vm);
+        snprintf(summary, size, "%s is not protected any more; it runs on "
+                 "%s", vm->name, ctl->options.host_name);
+    }
+    virDomainFree(dom);
+    return rc;
+}
