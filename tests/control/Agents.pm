@@ -239,7 +239,7 @@ sub wait_for {
 
 sub wait_state {
     my ($self, $h, $state, $seconds) = @_;
-    $seconds //= 8;
+    $seconds //= 15;
     return $self->wait_for($seconds, "state $state on $h",
         sub { my $s = $self->status($h); ($s->{state} // "") eq $state && $s });
 }
