@@ -425,6 +425,58 @@ static void test_relinquishes_when_reaped(void)
          B(82, QEMU_DIED, 0, 0, 0, "ended", ""));
 }
 
+/* Nothing that a peer says, in whatever order, breaks a core. */
+static uint64_t any_position(void)
+{
+    return g_test_rand_bit() ? (uint64_t)g_test_rand_int_range(0, 12)
+                             : (uint64_t)g_test_rand_int() << 33;
+}
+
+static ft_ns any_time(ft_ns now)
+{
+    switch (g_test_rand_int_range(0, 4)) {
+    case 0:
+        return 0;
+    case 1:
+        return now + g_test_rand_int_range(-5, 5);
+    case 2:
+        return now - g_test_rand_int_range(0, 1000) * MS;
+    default:
+        return (ft_ns)((uint64_t)(uint32_t)g_test_rand_int() << 32);
+    }
+}
+
+static void test_takes_anything(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    ft_ns now = NOW;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    for (int i = 0; i < 300000; i++) {
+        struct bak_update up;
+        struct bak_event ev = {
+            .kind = (enum bak_event_kind)g_test_rand_int_range(
+                0, BAK_EV_COUNT),
+            .now = now += g_test_rand_int_range(0, 80) * MS,
+            .code = g_test_rand_int_range(-1, 5),
+            .position = any_position(),
+            .stamp = any_time(now),
+            .ok = g_test_rand_bit(),
+        };
+
+        if (i % 100 == 0) {
+            bak_init(&b, &t, 1);
+        }
+        if (!bak_expects(&b, ev.kind)) {
+            continue;
+        }
+        bak_step(&b, &ev, &up);
+        g_assert_cmpuint(up.count, <=, BAK_UPDATE_MAX);
+        g_assert_cmpstr(bak_invariant(&b), ==, NULL);
+    }
+}
+
 static void test_an_illegal_event_traps(void)
 {
     if (g_test_subprocess()) {
@@ -462,6 +514,8 @@ int main(int argc, char **argv)
                     test_a_power_off_never_goes_live);
     g_test_add_func("/backup/relinquishes when its replica is reaped",
                     test_relinquishes_when_reaped);
+    g_test_add_func("/backup/takes anything in any order",
+                    test_takes_anything);
     g_test_add_func("/backup/traps on its driver's illegal event",
                     test_an_illegal_event_traps);
     return g_test_run();

@@ -480,6 +480,58 @@ static void test_deadlines_are_told(void)
     g_assert_cmpint(pri_deadline(&p), ==, 1062 * MS);
 }
 
+/* Nothing that a peer says, in whatever order, breaks a core. */
+static uint64_t any_position(void)
+{
+    return g_test_rand_bit() ? (uint64_t)g_test_rand_int_range(0, 12)
+                             : (uint64_t)g_test_rand_int() << 33;
+}
+
+static ft_ns any_time(ft_ns now)
+{
+    switch (g_test_rand_int_range(0, 4)) {
+    case 0:
+        return 0;
+    case 1:
+        return now + g_test_rand_int_range(-5, 5);
+    case 2:
+        return now - g_test_rand_int_range(0, 1000) * MS;
+    default:
+        return (ft_ns)((uint64_t)(uint32_t)g_test_rand_int() << 32);
+    }
+}
+
+static void test_takes_anything(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    ft_ns now = NOW;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    for (int i = 0; i < 300000; i++) {
+        struct pri_update up;
+        struct pri_event ev = {
+            .kind = (enum pri_event_kind)g_test_rand_int_range(
+                0, PRI_EV_COUNT),
+            .now = now += g_test_rand_int_range(0, 80) * MS,
+            .generation = any_position(),
+            .position = any_position(),
+            .stamp = any_time(now),
+            .ok = g_test_rand_bit(),
+        };
+
+        if (i % 100 == 0) {
+            pri_init(&p, &t, 0);
+        }
+        if (!pri_expects(&p, ev.kind)) {
+            continue;
+        }
+        pri_step(&p, &ev, &up);
+        g_assert_cmpuint(up.count, <=, PRI_UPDATE_MAX);
+        g_assert_cmpstr(pri_invariant(&p), ==, NULL);
+    }
+}
+
 static void test_an_illegal_event_traps(void)
 {
     if (g_test_subprocess()) {
@@ -519,6 +571,8 @@ int main(int argc, char **argv)
                     test_the_lease_counts_from_the_stamp);
     g_test_add_func("/primary/tells its deadlines",
                     test_deadlines_are_told);
+    g_test_add_func("/primary/takes anything in any order",
+                    test_takes_anything);
     g_test_add_func("/primary/traps on its driver's illegal event",
                     test_an_illegal_event_traps);
     return g_test_run();
