@@ -113,7 +113,9 @@ sub start_guest {
     my $t = now();
     $a->virsh('start', $g->{name});
     $self->say("hosta: virsh start $g->{name}");
-    $g->wait_service($lab, 180);
+    $g->wait_service($lab, 180, sub {
+        $self->say(sprintf '    the guest boots (%.0f s)', $_[0]);
+    });
     $self->say(sprintf 'the guest serves clients %.1f s after its start',
         now() - $t);
     return;

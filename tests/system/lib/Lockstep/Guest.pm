@@ -7,7 +7,7 @@ package Lockstep::Guest;
 use strict;
 use warnings;
 use File::Basename qw(dirname);
-use Lockstep::Run qw(must read_file write_file until_ok);
+use Lockstep::Run qw(must now read_file write_file until_ok);
 
 my $XML = dirname(__FILE__) . '/../../guest/domain.xml';
 my $CLIENT = dirname(__FILE__) . '/../../client.pl';
@@ -74,10 +74,16 @@ sub define {
     return $host->virsh('define', $path);
 }
 
-# Wait until its service takes a connection, asked from the client.
+# Wait until its service answers, asked from the client. SAY, if given, is told
+# every few seconds for how long it has waited.
 sub wait_service {
-    my ($self, $lab, $timeout) = @_;
+    my ($self, $lab, $timeout, $say) = @_;
+    my $begin = my $told = now();
     return until_ok("$self->{name}: its service answers", $timeout, sub {
+        if ($say && now() - $told >= 5) {
+            $told = now();
+            $say->($told - $begin);
+        }
         $lab->client_run([$^X, $CLIENT, 'ready', $self->{service},
             $self->{address}, $self->{port}], timeout => 10)->{status} == 0;
     }, 0.1);
