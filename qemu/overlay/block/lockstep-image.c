@@ -15,7 +15,11 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/memalign.h"
+#include "qemu/timer.h"
 #include "system/block-backend.h"
+
+/* Writes at go-live that are under way together. */
+#define DISK_AGAIN_AT_ONCE 128
 
 static bool taking_over;
 
@@ -223,41 +227,57 @@ static bool disks_open(void *opaque, Error **errp)
     return ok;
 }
 
+/* Takes @e. */
+static void disk_write_one_again(LockstepDisk *s, DiskEnded *e,
+                                 DiskOp *outstanding)
+{
+    DiskOp *op = g_new(DiskOp, 1);
+
+    *op = (DiskOp) {
+        .disk = s,
+        .kind = e->kind,
+        .flags = e->flags,
+        .offset = e->offset,
+        .bytes = e->bytes,
+        .buf = g_steal_pointer(&e->buf),
+        .ready = true,
+        .again = true,
+    };
+    lockstep_disk_ended_drop(s, e);
+    if (outstanding) {
+        QTAILQ_INSERT_BEFORE(outstanding, op, next);
+    } else {
+        QTAILQ_INSERT_TAIL(&s->ops, op, next);
+    }
+    s->again++;
+}
+
 /* Write again all that has ended and may have been lost: see "Durability". */
 static unsigned disk_write_again(LockstepDisk *s)
 {
+    int64_t begun = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     DiskOp *outstanding = QTAILQ_FIRST(&s->ops);
     unsigned count = 0;
     DiskEnded *e;
-    int ret;
+    int ret = 0;
 
-    while ((e = QTAILQ_FIRST(&s->ended))) {
-        DiskOp *op = g_new(DiskOp, 1);
-
-        *op = (DiskOp) {
-            .disk = s,
-            .kind = e->kind,
-            .flags = e->flags,
-            .offset = e->offset,
-            .bytes = e->bytes,
-            .buf = g_steal_pointer(&e->buf),
-            .ready = true,
-            .again = true,
-        };
-        lockstep_disk_ended_drop(s, e);
-        if (outstanding) {
-            QTAILQ_INSERT_BEFORE(outstanding, op, next);
-        } else {
-            QTAILQ_INSERT_TAIL(&s->ops, op, next);
-        }
-        s->again++;
-        count++;
-    }
     s->again_failed = 0;
-    lockstep_disk_kick(s);
-    AIO_WAIT_WHILE_UNLOCKED(NULL, s->again > 0);
+    while (!QTAILQ_EMPTY(&s->ended)) {
+        while (s->again < DISK_AGAIN_AT_ONCE &&
+               (e = QTAILQ_FIRST(&s->ended))) {
+            disk_write_one_again(s, e, outstanding);
+            count++;
+        }
+        lockstep_disk_kick(s);
+        AIO_WAIT_WHILE_UNLOCKED(NULL, s->again > 0);
+    }
 
-    ret = count && blk_is_writable(s->child) ? blk_flush(s->child) : 0;
+    if (count) {
+        ret = blk_flush(s->child);
+        info_report("disk %s: wrote %u writes again that were not flushed, "
+                    "in %" PRId64 " ms", s->id, count,
+                    qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - begun);
+    }
     if (ret < 0) {
         error_report("disk %s: flush at go-live failed: %s", s->id,
                      strerror(-ret));

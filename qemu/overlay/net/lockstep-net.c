@@ -39,6 +39,7 @@
 #include "lockstep/ring.h"
 #include "net/tap.h"
 #include "net/vhost_net.h"
+#include "migration/vmstate.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/iov.h"
@@ -70,6 +71,7 @@ struct LockstepNet {
 
     ReplayNetState *rns;
     uint32_t source;
+    uint32_t number;            /* in the log: the same on both sides */
     unsigned pending;           /* packets to the guest in the event queue */
     QSIMPLEQ_HEAD(, HeldPacket) held;
     bool sending;
@@ -80,6 +82,7 @@ struct LockstepNet {
 
 static QTAILQ_HEAD(, LockstepNet) filters = QTAILQ_HEAD_INITIALIZER(filters);
 static QEMUBH *release_bh;
+static uint32_t made;
 
 /* From go-live on, in ms: a switch may need a moment to listen. */
 static const int announce_ms[] = { 0, 50, 150, 350, 750 };
@@ -335,6 +338,19 @@ static LockstepPart lsnet_part = {
 
 static Notifier release_notifier = { .notify = lsnet_release_notify };
 
+/* A packet in the log names its filter by the order in which they were made. */
+static const VMStateDescription vmstate_lsnet = {
+    .name = "lockstep-net",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32_EQUAL(number, LockstepNet,
+                             "The NICs of the two sides were made in another "
+                             "order (was one unplugged?): restart the guest"),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
 /* --- the object --- */
 
 static void lsnet_setup(NetFilterState *nf, Error **errp)
@@ -347,7 +363,9 @@ static void lsnet_setup(NetFilterState *nf, Error **errp)
         lockstep_register_part(&lsnet_part);
     }
     s->source = ft_crc32c(0, nf->netdev_id, strlen(nf->netdev_id));
+    s->number = made++;
     s->rns = replay_register_net(nf);
+    vmstate_register(NULL, s->source, &vmstate_lsnet, s);
     s->announce = timer_new_ms(QEMU_CLOCK_REALTIME, lsnet_announce_timer, s);
     QTAILQ_INSERT_TAIL(&filters, s, link);
 }
@@ -360,6 +378,7 @@ static void lsnet_cleanup(NetFilterState *nf)
     if (!s->rns) {
         return;
     }
+    vmstate_unregister(NULL, &vmstate_lsnet, s);
     QTAILQ_REMOVE(&filters, s, link);
     while ((p = QSIMPLEQ_FIRST(&s->held))) {
         QSIMPLEQ_REMOVE_HEAD(&s->held, next);
