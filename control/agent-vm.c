@@ -11,6 +11,7 @@
 #include "control/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,17 +38,24 @@ static void session_path(const struct agent *a, char *path, size_t n)
     snprintf(path, n, "%s/session.json", a->dir);
 }
 
+/* The folder belongs to QEMU's user, so whatever stands there already may be
+ * a trap: the file is always made anew. */
 static int session_save(struct agent *a, const char *arbiter,
                         struct ft_err *err)
 {
     char path[AGENT_PATH_MAX], tmp[AGENT_PATH_MAX + 8];
     json_t *o = json_pack("{s:s}", "arbiter", arbiter);
-    int r;
+    int r, fd;
 
     session_path(a, path, sizeof(path));
     snprintf(tmp, sizeof(tmp), "%s.new", path);
-    r = o == NULL ? -1 : json_dump_file(o, tmp, JSON_COMPACT);
+    unlink(tmp);
+    fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    r = fd < 0 || o == NULL ? -1 : json_dumpfd(o, fd, JSON_COMPACT);
     json_decref(o);
+    if (fd >= 0) {
+        close(fd);
+    }
     if (r < 0 || rename(tmp, path) < 0) {
         return ft_err_sys(err, errno, "%s", path);
     }

@@ -110,7 +110,7 @@ static int take_lock(struct agent *a, struct ft_err *err)
     int fd;
 
     snprintf(path, sizeof(path), "%s/agent.lock", a->dir);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         return ft_err_sys(err, errno, "%s", path);
     }

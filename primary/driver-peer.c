@@ -330,7 +330,8 @@ static void on_clone_socket(struct ft_watch *w, int events, void *arg)
     d->relay = lc_relay_start(d->c.loop, c, fd, on_relayed, d);
 }
 
-/* QEMU may run as another user than we do: the socket is for its uid only. */
+/* QEMU may run as another user than we do: the socket is for its uid only. The
+ * folder is that user's, so a link may stand there by now: not followed. */
 static void give_to_qemu(const struct pri_driver *d, const char *path)
 {
     uid_t uid;
@@ -338,7 +339,7 @@ static void give_to_qemu(const struct pri_driver *d, const char *path)
 
     if (geteuid() == 0 &&
         ft_vmlink_owner(d->c.vmlink, &uid, &gid) == 0 && uid != 0 &&
-        chown(path, uid, gid) < 0) {
+        lchown(path, uid, gid) < 0) {
         ft_warning("%s: %s: chown: %s", d->c.object, path, strerror(errno));
     }
 }
