@@ -171,6 +171,10 @@ static int coroutine_fn disk_io(LockstepDisk *s, DiskOp *op)
 {
     QEMUIOVector qiov;
 
+    if (op->kind != DISK_READ) {
+        lockstep_trace_output(LOCKSTEP_OUT_WRITE, s->source, op->position,
+                              op->bytes);
+    }
     switch (op->kind) {
     case DISK_READ:
         op->buf = qemu_memalign(DISK_BOUNCE_ALIGN, op->bytes);
