@@ -50,9 +50,10 @@ sub trial {
     my ($a, $b) = map { $lab->host($_) } qw(hosta hostb);
     my $pcap = "$lab->{logs}/outside.pcap";
     my $before = clock_difference();
-    my $begin = now() * 1e9;
     my $tcpdump = $lab->capture('hosta', $pcap,
         'ether', 'src', $f->{guest}{mac});
+    # The capture runs: from here on each packet must be in both.
+    my $begin = now() * 1e9;
     $trial->{latency} = latency($f, RECORDS);
     my $end = now() * 1e9;
     my $outputs = read_outputs("$a->{dir}$TRACE/qemu.trace");
@@ -61,7 +62,8 @@ sub trial {
     my $frames;
     until_ok('the capture has what QEMU sent', 10, sub {
         my $difference = (clock_difference() + $before) / 2;
-        $frames = read_capture($pcap, $difference);
+        $frames = [grep { $_->[0] >= $begin }
+            @{ read_capture($pcap, $difference) }];
         return @$frames >= @traced;
     });
     stop($tcpdump, 'INT');
