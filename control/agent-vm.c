@@ -341,6 +341,14 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
         return ft_err_set(err, EBUSY, "%s: this host holds its backup, or "
                           "QEMU waits for a clone", a->object);
     }
+    /* The arbiter that binds a pair must stay on file while it lasts. */
+    if (pri_driver_is_busy(a->pri)) {
+        struct ft_pair_status s;
+
+        pri_driver_status(a->pri, &s);
+        return ft_err_set(err, EBUSY, "%s: it is %s already", a->object,
+                          s.state);
+    }
     if (session_save(a, pair->arbiter, err) < 0 ||
         pri_driver_protect(a->pri, pair, err) < 0) {
         return -1;

@@ -420,6 +420,37 @@ subtest "a backup host that is down" => sub {
     $t->stop;
 };
 
+subtest "links that QEMU's user plants are not followed" => sub {
+    my $t = fresh();
+    my $victim = "$t->{dir}/victim";
+    open my $f, ">", $victim or die "$victim: $!";
+    print $f "untouched";
+    close $f;
+    symlink $victim, "$t->{hosta}{vm}/session.json.new" or die "symlink: $!";
+    $t->protected("hosta", "hostb", 1);
+    open $f, "<", $victim or die "$victim: $!";
+    is(readline $f, "untouched", "the file that the link names");
+    ok(!-l "$t->{hosta}{vm}/session.json", "the agent's file is a file");
+    $t->stop;
+};
+
+subtest "a refused protect leaves the pair's arbiter on file" => sub {
+    my $t = fresh();
+    $t->protected("hosta", "hostb", 1);
+    my $read = sub {
+        open my $f, "<", "$t->{hosta}{vm}/session.json" or die "session: $!";
+        return join "", <$f>;
+    };
+    my $before = $read->();
+    my $r = $t->command("hosta", { do => "protect", $t->pair_args(2),
+            arbiter => "file:/elsewhere", peer => { host => "hostb",
+                address => "127.0.0.1", port => 1 } });
+    ok(!$r->{ok} && $r->{error} =~ /protected already/, "refused")
+        or diag(explain($r));
+    is($read->(), $before, "an orphan would ask the arbiter of its pair");
+    $t->stop;
+};
+
 subtest "bad input on agent.sock" => sub {
     my $t = fresh();
     my %bad = (
