@@ -327,6 +327,7 @@ static bool needs_agent(struct keeper *k)
     struct vm *vm = k->vm;
     enum vm_role role;
     int active, pid;
+    bool busy;
 
     pthread_mutex_lock(&k->ctl->lock);
     role = vm->role;
@@ -339,13 +340,35 @@ static bool needs_agent(struct keeper *k)
     active = virt_active(k->ctl, vm->uuid);
     if (active)
         return true;
-    vm_note(k->ctl, vm, "the domain does not run here any more");
     pthread_mutex_lock(&k->ctl->lock);
-    vm->role = VM_NONE;
-    vm->wanted = false;
+    busy = vm->busy;   /* a command has begun: what it writes counts */
+    if (!busy) {
+        vm->role = VM_NONE;
+        vm->wanted = false;
+    }
     pthread_mutex_unlock(&k->ctl->lock);
+    if (busy)
+        return false;
+    vm_note(k->ctl, vm, "the domain does not run here any more");
     save(k->ctl, vm);
     return false;
+}
+
+/* Nothing is left to follow. Not while a command is at work: it may have made
+ * a pair by now and relies on this thread. */
+static bool resign(struct keeper *k)
+{
+    struct vm *vm = k->vm;
+    bool idle;
+
+    pthread_mutex_lock(&k->ctl->lock);
+    idle = !vm->busy;
+    if (idle) {
+        vm->keeper = false;
+        vm->qemu_pid = 0;
+    }
+    pthread_mutex_unlock(&k->ctl->lock);
+    return idle;
 }
 
 static void *keeper_thread(void *arg)
@@ -371,8 +394,11 @@ static void *keeper_thread(void *arg)
             continue;
         }
         pthread_mutex_unlock(&ctl->lock);
-        if (!needs_agent(k))
-            break;
+        if (!needs_agent(k)) {
+            if (resign(k))
+                break;
+            continue;   /* a command began meanwhile */
+        }
         ft_warning("pair %s: its agent is gone, a new one is started",
                    vm->name);
         if (agent_ensure(ctl, vm->uuid, &err) < 0) {
@@ -380,10 +406,6 @@ static void *keeper_thread(void *arg)
             poll(NULL, 0, TICK_MS);
         }
     }
-    pthread_mutex_lock(&ctl->lock);
-    vm->keeper = false;
-    vm->qemu_pid = 0;
-    pthread_mutex_unlock(&ctl->lock);
     ctl_thread_end(ctl);
     free(k);
     return NULL;
@@ -407,7 +429,9 @@ void keeper_start(struct ctl *ctl, struct vm *vm)
         return;
     if (start) {
         ft_error("pair %s: it is not watched: %s", vm->name, err.text);
+        pthread_mutex_lock(&ctl->lock);
         vm->keeper = false;
+        pthread_mutex_unlock(&ctl->lock);
     }
     free(k);
 }
