@@ -118,8 +118,9 @@ int unprotect_run(struct job *job, const char *domain, char *summary,
     rc = stop_wanting(ctl, vm, peer, sizeof(peer), err);
     if (rc == 0)
         rc = vm_begin(ctl, vm, "unprotect", 30000, err);
+    /* Also when that failed: a later pair must be able to come back. */
+    atomic_store(&vm->stop, false);
     if (rc == 0) {
-        atomic_store(&vm->stop, false);
         job_progress(job, "end", -1, "ending the pair with %s",
                      *peer ? peer : "its backup");
         rc = end_pair(job, vm, err);
