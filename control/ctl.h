@@ -199,6 +199,8 @@ int arbiter_generation(const char *uri, const char *uuid, uint64_t *g,
                        struct ft_err *err);
 void uuid_text(const lc_id *id, char out[CTL_UUID]);
 void uuid_bytes(const char *uuid, lc_id *id);
+/* Is it one, as libvirt writes them? What a peer says becomes a file name. */
+bool uuid_is(const char *text);
 
 /* peer.c */
 struct peer;

@@ -180,7 +180,7 @@ static void find_agents(struct ctl *ctl)
     snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_run);
     d = opendir(dir);
     while (d && (e = readdir(d))) {
-        if (strlen(e->d_name) == CTL_UUID - 1 && agent_alive(ctl, e->d_name))
+        if (uuid_is(e->d_name) && agent_alive(ctl, e->d_name))
             keeper_start(ctl, registry_vm(ctl, e->d_name, NULL));
     }
     if (d)

@@ -209,6 +209,16 @@ void uuid_text(const lc_id *id, char out[CTL_UUID])
     }
 }
 
+bool uuid_is(const char *text)
+{
+    for (int i = 0; i < CTL_UUID - 1; i++) {
+        if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-'
+            : !text[i] || !strchr("0123456789abcdef", text[i]))
+            return false;
+    }
+    return !text[CTL_UUID - 1];
+}
+
 void uuid_bytes(const char *uuid, lc_id *id)
 {
     unsigned v;

@@ -152,7 +152,7 @@ static void load_one(struct ctl *ctl, const char *path)
     const char *uuid = json_string_value(json_object_get(o, "uuid"));
     struct vm *vm;
 
-    if (!uuid || strlen(uuid) != CTL_UUID - 1) {
+    if (!uuid || !uuid_is(uuid)) {
         ft_warning("file %s: not a domain's state, ignored (%s)", path,
                    o ? "no uuid" : je.text);
         json_decref(o);

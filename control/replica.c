@@ -253,7 +253,7 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
     size_t n = json_array_size(files);
     char address[128];
 
-    if (strlen(uuid) != CTL_UUID - 1 || n > FILES_MAX || s->proof) {
+    if (!uuid_is(uuid) || n > FILES_MAX || s->proof) {
         ft_err_set(err, EINVAL, "request check: malformed");
         return NULL;
     }
@@ -331,7 +331,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     struct vm *vm;
     char dir[600];
 
-    if (!s->proof || s->vm || !*xml || strlen(uuid) != CTL_UUID - 1) {
+    if (!s->proof || s->vm || !*xml || !uuid_is(uuid)) {
         ft_err_set(err, EINVAL, "request start: malformed");
         return NULL;
     }

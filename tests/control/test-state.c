@@ -180,6 +180,16 @@ static void uuids_keep_their_bytes(void)
     g_assert_cmpstr(text, ==, UUID);
 }
 
+static void what_is_no_uuid_is_told(void)
+{
+    g_assert_true(uuid_is(UUID));
+    g_assert_false(uuid_is(""));
+    g_assert_false(uuid_is(UUID "0"));
+    g_assert_false(uuid_is("5c6bfa24-b6cb-4b6e-8b3d-0d9a6f3e1a0"));
+    g_assert_false(uuid_is("5C6BFA24-B6CB-4B6E-8B3D-0D9A6F3E1A01"));
+    g_assert_false(uuid_is("../../../../../../../../etc/lockstep"));
+}
+
 int main(int argc, char **argv)
 {
     char template[] = "/tmp/lockstep-state-XXXXXX";
@@ -194,6 +204,7 @@ int main(int argc, char **argv)
     g_test_add_func("/prove/files", a_proof_is_read_where_it_was_written);
     g_test_add_func("/prove/build-id", programs_are_told_apart);
     g_test_add_func("/uuid", uuids_keep_their_bytes);
+    g_test_add_func("/uuid/is", what_is_no_uuid_is_told);
     rc = g_test_run();
     {
         g_autofree char *clean = g_strdup_printf("rm -rf '%s'", dir);
