@@ -125,19 +125,24 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
         { NULL, 0, NULL, 0 },
     };
     const char *what = argv[0], *uri, *dir, *with = NULL;
-    char full[600];
+    char full[600], *end;
     struct ft_err err;
     bool force = false;
-    unsigned rounds = 0;
+    unsigned long rounds = 0;
     int c;
 
     optind = 0;   /* glibc: begin anew */
     while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
         if (c == 'f')
             force = true;
-        else if (c == 'r')
-            rounds = (unsigned)strtoul(optarg, NULL, 10);
-        else if (c == 'w')
+        else if (c == 'r') {
+            rounds = strtoul(optarg, &end, 10);
+            if (*optarg < '1' || *optarg > '9' || *end || rounds > 10000) {
+                fputs("lockstep: --rounds: a number from 1 to 10000\n",
+                      stderr);
+                return CLI_USAGE;
+            }
+        } else if (c == 'w')
             with = optarg;
         else
             return usage(c == 'h' ? stdout : stderr);
@@ -161,6 +166,6 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
     if (!strcmp(what, "show"))
         return show(dir);
     if (!strcmp(what, "test"))
-        return test(o, uri, rounds, with);
+        return test(o, uri, (unsigned)rounds, with);
     return usage(stderr);
 }
