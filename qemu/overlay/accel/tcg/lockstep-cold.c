@@ -28,6 +28,7 @@ void lockstep_cold_start(void)
     CPUState *cpu;
 
     flushes = 0;
+    lockstep_walks_reset();
     CPU_FOREACH(cpu) {
         tlb_destroy(cpu);
         tlb_init(cpu);

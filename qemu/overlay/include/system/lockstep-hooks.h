@@ -52,6 +52,12 @@ bool lockstep_skips_warp_account(int64_t warp_start);
 int64_t lockstep_tlb_clock(void);
 /* Forget everything that was translated. */
 void lockstep_cold_start(void);
+/* Page-table walks: a second one is not to be seen (lockstep-walks.c). */
+bool lockstep_walk_is_old(int mmu_idx, uint64_t addr, bool store);
+void lockstep_walk_done(int mmu_idx, uint64_t addr, bool writable);
+void lockstep_walk_flush(int mmu_idx);
+void lockstep_walk_flush_page(int mmu_idx, uint64_t addr);
+void lockstep_walks_reset(void);
 
 /* ---- locks (system/cpus.c) ---------------------------------------------- */
 
