@@ -297,6 +297,33 @@ sub pids_of {
             $b =~ $re } $self->processes;
 }
 
+# Everything on the host stops (or those whose program matches), as when its
+# own hypervisor pauses it; but its kernel goes on: time passes, and what
+# arrives waits.  Returns the ids, for resume().
+sub pause {
+    my ($self, $re) = @_;
+    my @pids = grep { $_ != $self->{pid} } $self->pids_of($re // qr/^/);
+    kill 'STOP', @pids;
+    return @pids;
+}
+
+sub resume {
+    my ($self, @pids) = @_;
+    return kill 'CONT', @pids;
+}
+
+# A folder of the shared storage is out of this host's reach: an empty one
+# lies over it, as when the storage is not mounted.
+sub hide {
+    my ($self, $dir) = @_;
+    return $self->must(['mount', '-t', 'tmpfs', 'hidden', $dir]);
+}
+
+sub unhide {
+    my ($self, $dir) = @_;
+    return $self->must(['umount', '--lazy', $dir]);
+}
+
 # SIGKILL to some of the host's processes; returns how many.
 sub kill_processes {
     my ($self, $re) = @_;

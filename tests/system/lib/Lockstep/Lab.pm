@@ -171,6 +171,14 @@ sub link_of {
     return;
 }
 
+# The hosts do not hear each other any more; the client reaches both.
+sub part_hosts {
+    my ($self, $onoff) = @_;
+    $self->{switch}->ip(map { "link set $_ type bridge_slave "
+        . "isolated $onoff" } sort values %PORT);
+    return;
+}
+
 # The plug is pulled: first the host's link, then SIGKILL to all of it in one
 # instant.  Returns the monotonic time between the two.
 sub kill_host {

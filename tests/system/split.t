@@ -1,0 +1,386 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Two hosts that are both alive and do not know it: a host that is paused for
+# longer than the timeout and wakes, a network that parts the hosts, a storage
+# that the survivor cannot reach.  One side goes on and the other is fenced;
+# the fenced one gives out nothing, not a packet and not a disk write; the
+# client's one connection goes on.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use Lockstep::Audit qw(audit);
+use Lockstep::OutputRule qw(clock_difference read_capture);
+use Lockstep::Run qw(now read_file stop until_ok write_file must);
+use Lockstep::Test qw(requires with_failover note_step);
+
+requires('small');
+
+my $TRACE = '/var/log/lockstep/qemu.trace';    # private to each host
+my %OTHER = (hosta => 'hostb', hostb => 'hosta');
+
+# QEMU writes down each packet and disk write that leaves, on either host.
+sub traced {
+    my ($f) = @_;
+    my $a = $f->{lab}->host('hosta');
+    my $xml = $a->virsh('dumpxml', '--inactive', $f->{guest}{name});
+    $xml =~ s/(lockstep,id=lockstep0,[^'"]*)/$1,trace=$TRACE/
+        or die "the prepared domain has no lockstep object\n";
+    write_file("$f->{lab}{shared}/traced.xml", $xml);
+    $a->virsh('define', "$f->{lab}{shared}/traced.xml");
+    return;
+}
+
+sub protected {
+    my ($f) = @_;
+    $f->start_lab;
+    $f->start_guest;
+    $f->protect;
+    $f->write_some;
+    $f->{before} = $f->{client}->acked;
+    return;
+}
+
+sub listed {
+    my ($f, $host) = @_;
+    my ($state) = $f->{lab}->host($host)->virsh('list', '--all')
+        =~ /^\s*\S+\s+small\s+(.*?)\s*$/m;
+    return $state // 'nothing';
+}
+
+# So many seconds of nothing but the client's work.
+sub let_pass {
+    my ($f, $seconds) = @_;
+    my $end = now() + $seconds;
+    while ((my $left = $end - now()) > 0) {
+        $f->{client}->pump($left);
+    }
+    die "the client's connection broke: $f->{client}{broken}\n"
+        if $f->{client}{broken};
+    return;
+}
+
+sub goes_on {
+    my ($f, $since, $when) = @_;
+    my $c = $f->{client};
+    ok(eval { $c->until(sub { $c->acked_after($since) >= 100 }, 60,
+            'acknowledged writes'); 1 },
+        "$when: the connection goes on") or diag($@);
+    return;
+}
+
+# How an agent, or the lockstepd that has tidied up after it, puts it.
+sub words {
+    my ($f, $host) = @_;
+    my $p = $f->pair($host);
+    return join ' ', map { $_ // '?' } @$p{qw(state generation reason)};
+}
+
+sub wait_words {
+    my ($f, $host, $re, $timeout) = @_;
+    my $last = '';
+    return until_ok("$host says $re", $timeout, sub {
+        $f->{client}->pump(0);
+        my $now = words($f, $host);
+        note_step("$host: $now") if $now ne $last;
+        $last = $now;
+        return $now =~ $re ? $now : undef;
+    });
+}
+
+# How often the agents of a host have ended as fenced.  By their log: nothing
+# of a replica stays on its host, and a new pair is made within a second.
+sub fenced {
+    my ($f, $host) = @_;
+    my $log = read_file($f->{lab}->host($host)->{dir}
+        . "/var/log/lockstep/agent-$f->{guest}{uuid}.log") // '';
+    my @ends = $log =~ /^\S+ \S+ lockstep-agent \w+: \S+ \S+ fenced: /mg;
+    return scalar @ends;
+}
+
+sub is_fenced {
+    my ($f, $host, $before, $when) = @_;
+    ok(eval {
+        until_ok("$host says that it is fenced", 20, sub {
+            $f->{client}->pump(0);
+            return fenced($f, $host) > $before;
+        });
+    }, "$when: $host is fenced") or diag($@);
+    return;
+}
+
+# It has no QEMU either, and libvirt knows.
+sub has_no_guest {
+    my ($f, $host, $want) = @_;
+    my $h = $f->{lab}->host($host);
+    ok(eval { until_ok('no QEMU', 10,
+            sub { !$h->pids_of(qr/^qemu-system/) }) },
+        '... its QEMU is gone');
+    ok(eval { until_ok('libvirt knows', 10,
+            sub { listed($f, $host) eq $want }) },
+        "... and virsh list shows $want") or diag(listed($f, $host));
+    return;
+}
+
+# When did HOST begin to run alone? In s of CLOCK_MONOTONIC.
+sub alone_since {
+    my ($f, $host) = @_;
+    my @marks = grep { $_->{what} =~ /^go-live begun|goes on alone/ }
+        @{ $f->pair($host)->{timeline} // [] };
+    return @marks ? $marks[-1]{t_ns} / 1e9 : undef;
+}
+
+# Of a host that was primary: its QEMU let nothing out after that moment.
+sub let_nothing_out {
+    my ($f, $host, $since) = @_;
+    my $path = $f->{lab}->host($host)->{dir} . $TRACE;
+    my @lines = split /\n/, read_file($path) // '';
+    must(['cp', $path, "$f->{lab}{logs}/$host-qemu.trace"]) if @lines;
+    cmp_ok(scalar @lines, '>', 100, "$host: the trace has its outputs");
+    my @late = grep { /^(\d+)/ && $1 / 1e9 > $since } @lines;
+    is_deeply([@late[0 .. (@late > 5 ? 4 : $#late)]], [],
+        '... and none, packet or disk write, after the other was live');
+    return;
+}
+
+sub protected_again {
+    my ($f, $primary, $generation) = @_;
+    my $backup = $OTHER{$primary};
+    my $t = now();
+    ok(eval {
+        $f->wait_pair($primary, 90, 'protected', $generation);
+        $f->wait_pair($backup, 30, 'protected', $generation);
+    }, "protected again, generation $generation, and nobody asked")
+        or diag($@);
+    note_step(sprintf 'redundancy is back after %.1f s', now() - $t);
+    is(listed($f, $primary), 'running', "... $primary runs it");
+    is(listed($f, $backup), 'paused', "... $backup has the replica");
+    return;
+}
+
+sub nothing_is_lost {
+    my ($f) = @_;
+    ok(eval { $f->verify; 1 }, 'the client ends over the same socket')
+        or diag($@);
+    is($f->{lost}, 0, "all of $f->{acked} acknowledged writes are there");
+    return;
+}
+
+# Pause WHAT on the primary's host for 3 s, and make sure of all that follows.
+# Returns the new primary.
+sub pause_primary {
+    my ($f, $what, $primary, $generation) = @_;
+    my ($lab, $other) = ($f->{lab}, $OTHER{$primary});
+    my ($h, $o) = map { $lab->host($_) } $primary, $other;
+    my $pcap = "$lab->{logs}/$primary-$generation.pcap";
+    my $difference = clock_difference();
+    my $tcpdump = $lab->capture($primary, $pcap, '-Q', 'in',
+        'ether', 'src', $f->{guest}{mac});
+    goes_on($f, now(), "before $what of $primary stops");
+    my $before = fenced($f, $primary);
+    my @qemu = $h->pids_of(qr/^qemu-system/);
+    my $at = now();
+    my @stopped = $h->pause($what eq 'all' ? () :
+        $what eq 'QEMU' ? qr/^qemu-system/ : qr/^lockstep-agent$/);
+    let_pass($f, 3);
+    my $live = alone_since($f, $other) // 0;
+    cmp_ok($live, '>', $at, sprintf '%s of %s stops for 3 s: %s is live'
+        . ' after %.0f ms', $what, $primary, $other, 1000 * ($live - $at))
+        or die "there is no failover\n";
+    goes_on($f, $live, "$primary still stands");
+    if ($what ne 'QEMU') {
+        # So that the host is looked at before it is a backup again.
+        $o->kill_processes(qr/^lockstepd$/);
+    }
+    if ($what eq 'all') {
+        # The worst order: the guest wakes before anybody can stop it.
+        $h->resume(@qemu);
+        let_pass($f, 0.5);
+    }
+    my $woke = now();
+    $h->resume(@stopped);
+    is_fenced($f, $primary, $before, 'awake');
+    if ($what ne 'QEMU') {
+        has_no_guest($f, $primary, 'shut off');
+        like(words($f, $primary), qr/\bfenced\b/, '... its status says why');
+        let_nothing_out($f, $primary, $live);
+    }
+    goes_on($f, $woke, "$primary woke");
+    stop($tcpdump, 'INT');
+    my @frames = map { $_->[0] / 1e9 } @{ read_capture($pcap,
+        ($difference + clock_difference()) / 2) };
+    cmp_ok(scalar(grep { $_ < $live } @frames), '>', 100,
+        "the capture has what the guest sent from $primary");
+    is(scalar(grep { $_ > $live } @frames), 0,
+        "... and not one frame after $other was live");
+    audit($lab, guest => $f->{guest});
+    $o->start_lockstepd if $what ne 'QEMU';
+    protected_again($f, $other, $generation + 1);
+    return $other;
+}
+
+with_failover('a paused host', sub {
+    my ($f) = @_;
+    protected($f);
+    my ($lab, $c) = @$f{qw(lab client)};
+
+    for my $host (qw(hosta hostb)) {
+        my ($h, $t) = ($lab->host($host), now());
+        my @stopped = $h->pause;
+        let_pass($f, 0.4);
+        $h->resume(@stopped);
+        goes_on($f, now(), "$host stops for 0.4 s");
+        cmp_ok(my $silence = $c->longest_silence($t - 0.2), '>', 0.3,
+            '... it did stop');
+        note(sprintf 'the longest silence was %.0f ms', 1000 * $silence);
+        like(words($f, $_), qr/^protected 1 /, "... $_ is still protected")
+            for qw(hosta hostb);
+        is(scalar @{ $f->pair($_)->{timeline} // [] }, 0,
+            "... $_ suspected nothing") for qw(hosta hostb);
+    }
+
+    my ($primary, $generation) = ('hosta', 1);
+    for my $what (qw(all agent QEMU)) {
+        $primary = pause_primary($f, $what, $primary, $generation++);
+    }
+
+    my $backup = $OTHER{$primary};
+    my $before = fenced($f, $backup);
+    my $at = now();
+    my @stopped = $lab->host($backup)->pause;
+    let_pass($f, 3);
+    cmp_ok(alone_since($f, $primary) // 0, '>', $at,
+        "all of the backup's host stops for 3 s: $primary goes on alone");
+    goes_on($f, $at + 2, 'without a backup');
+    $lab->host($backup)->resume(@stopped);
+    is_fenced($f, $backup, $before, 'awake');
+    protected_again($f, $primary, $generation + 1);
+    nothing_is_lost($f);
+    audit($lab, guest => $f->{guest});
+}, fault => 'pause', prepared => \&traced);
+
+# Both hosts have come to an end: who goes on?
+sub decided {
+    my ($f, $when, %before) = @_;
+    my ($winner, $loser);
+    ok(eval {
+        until_ok('one is fenced', 30, sub {
+            $f->{client}->pump(0);
+            ($loser) = grep { fenced($f, $_) > $before{$_} } keys %before;
+            return $loser;
+        });
+        $winner = $OTHER{$loser};
+        wait_words($f, $winner, qr/^(?:alone|live) /, 10);
+    }, "$when: one goes on and the other is fenced") or do {
+        diag($@);
+        die "the hosts do not come to a decision\n";
+    };
+    is(fenced($f, $winner), $before{$winner}, "... $winner goes on");
+    return ($winner, $loser);
+}
+
+with_failover('a parted network', sub {
+    my ($f) = @_;
+    protected($f);
+    my $lab = $f->{lab};
+    my $folder = "$lab->{shared}/arbiter";
+
+    # Whoever is quicker at the arbiter; then, when nobody reaches it,
+    # whoever reaches it first.
+    my $primary = 'hosta';
+    for my $g (1, 2) {
+        my $when = $g == 1 ? 'parted' : 'parted, and without the arbiter';
+        my %before = map { $_ => fenced($f, $_) } qw(hosta hostb);
+        if ($g == 2) {
+            $lab->host($_)->hide($folder) for qw(hosta hostb);
+        }
+        my $at = now();
+        $lab->part_hosts('on');
+        if ($g == 2) {
+            for my $host (qw(hosta hostb)) {
+                ok(eval { wait_words($f, $host,
+                        qr/^arbitrating $g .*arbiter/, 10) },
+                    "$when: $host waits, and says so") or diag($@);
+            }
+            my $acked = $f->{client}->acked;
+            let_pass($f, 2);
+            is($f->{client}->acked, $acked, '... nobody serves');
+            $at = now();
+            $lab->host($_)->unhide($folder) for qw(hosta hostb);
+        }
+        my ($winner, $loser) = decided($f, $when, %before);
+        goes_on($f, $at + 2, "$winner runs alone");
+        has_no_guest($f, $loser, $loser eq $primary ? 'shut off' : 'nothing');
+        is(listed($f, $winner), 'running', "... it runs on $winner");
+        let_nothing_out($f, $loser, alone_since($f, $winner))
+            if $loser eq $primary;
+        audit($lab, guest => $f->{guest});
+        $lab->part_hosts('off');
+        protected_again($f, $winner, $g + 1);
+        $primary = $winner;
+    }
+
+    # Nobody reaches the primary, which cannot reach the arbiter in time.
+    my ($loser, $winner) = ($primary, $OTHER{$primary});
+    my $before = fenced($f, $loser);
+    $lab->host($loser)->hide($folder);
+    my $at = now();
+    $lab->link_of($loser, 'down');
+    ok(eval { wait_words($f, $winner, qr/^(?:alone|live) 3 /, 30) },
+        "$loser is cut off: $winner is live") or diag($@);
+    goes_on($f, $at + 1, "$winner runs alone");
+    ok(eval { wait_words($f, $loser, qr/^arbitrating 3 .*arbiter/, 10) },
+        "... $loser waits for the arbiter, and says so") or diag($@);
+    my $live = alone_since($f, $winner);
+    $lab->host($loser)->unhide($folder);
+    is_fenced($f, $loser, $before, 'the arbiter is back');
+    has_no_guest($f, $loser, 'shut off');
+    let_nothing_out($f, $loser, $live);
+    audit($lab, guest => $f->{guest});
+    $lab->link_of($loser, 'up');
+    protected_again($f, $winner, 4);
+    nothing_is_lost($f);
+    audit($lab, guest => $f->{guest});
+}, fault => 'part', prepared => \&traced);
+
+with_failover('an arbiter out of reach', sub {
+    my ($f) = @_;
+    protected($f);
+    my ($lab, $c) = @$f{qw(lab client)};
+    my $b = $lab->host('hostb');
+    my $folder = "$lab->{shared}/arbiter";
+
+    $b->hide($folder);
+    my $at = $lab->kill_host('hosta');
+    my $said = eval {
+        wait_words($f, 'hostb', qr/^arbitrating 1 .*arbiter/, 10);
+    };
+    ok($said, 'hosta dies: hostb waits for the arbiter') or diag($@);
+    like($said, qr/not mounted|was never prepared/,
+        '... and lockstep status --json says why');
+    my $acked = $c->acked;
+    let_pass($f, 3);
+    like(words($f, 'hostb'), qr/^arbitrating 1 /, '... for 3 s');
+    like($b->must(['lockstep', 'status']),
+        qr/arbitrating.*\n.*\barbiter\b.*not mounted/,
+        '... and lockstep status shows it to a person');
+    is(listed($f, 'hostb'), 'paused', '... the replica stays a replica');
+    is($c->acked, $acked, '... and serves nobody');
+    my $back = now();
+    $b->unhide($folder);
+    ok(eval { wait_words($f, 'hostb', qr/^(?:live|alone) 1 /, 10) },
+        'the arbiter is back: hostb is live') or diag($@);
+    note_step(sprintf 'live %.0f ms after the storage returned',
+        1000 * ((alone_since($f, 'hostb') // 0) - $back));
+    goes_on($f, $back, 'hostb is live');
+    audit($lab, guest => $f->{guest});
+    $lab->revive_host('hosta');
+    protected_again($f, 'hostb', 2);
+    nothing_is_lost($f);
+    audit($lab, guest => $f->{guest});
+}, fault => 'storage');
+
+done_testing();
