@@ -14,6 +14,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use List::Util qw(pairs);
 use Test::More;
 use Lockstep::Audit qw(audit);
 use Lockstep::Client;
@@ -165,6 +166,12 @@ with_failover('acknowledgements delayed 50 ms', sub {
 
 with_failover('an emulator without the gate is caught', sub {
     my ($f) = @_;
+    my $emulator = Lockstep::NoGate::build(
+        qemu => "$Lockstep::Lab::BUILD/qemu",
+        patch => "$FindBin::Bin/no-gate.patch",
+        out => "$Lockstep::Lab::BUILD/no-gate");
+    $f->{$_->[0]} = $_->[1] for pairs(options(delay => 50,
+        emulator => $emulator));
     my $t = trial($f);
     for my $kind (qw(packets writes)) {
         my $j = $t->{$kind} or next;
@@ -172,8 +179,6 @@ with_failover('an emulator without the gate is caught', sub {
         cmp_ok($j->{early}, '>', 0,
             "$kind that left before their acknowledgement are seen");
     }
-}, options(delay => 50, emulator => Lockstep::NoGate::build(
-    qemu => "$Lockstep::Lab::BUILD/qemu", patch => "$FindBin::Bin/no-gate.patch",
-    out => "$Lockstep::Lab::BUILD/no-gate")));
+});
 
 done_testing();

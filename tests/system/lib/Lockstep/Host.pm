@@ -168,8 +168,9 @@ sub end {
 sub enter {
     my ($self, @cmd) = @_;
     die "$self->{name}: it is off\n" if !$self->{pid};
-    return ('nsenter', '-t', $self->{pid}, '-m', '-u', '-i', '-n', '-p',
-        @cmd);
+    # -r: this may run in a chroot, whose root is not the namespace's.
+    return ('nsenter', '-t', $self->{pid}, '-r', '-m', '-u', '-i', '-n',
+        '-p', @cmd);
 }
 
 sub run {

@@ -36,12 +36,14 @@ sub build {
     $c =~ s/-M[FQ] \S+//g;
     # Its own folder's headers are found beside the original.
     $c =~ s/ -c / -I'$opt{qemu}\/src\/replay\/lockstep' -c /;
-    must(['sh', '-c', "cd '$build' && $c"], timeout => 300);
+    # qemu/build holds this lock while it changes the build folder.
+    my @alone = ('flock', "$opt{qemu}/lock", 'sh', '-c');
+    must([@alone, "cd '$build' && $c"], timeout => 900);
     my $l = $link->{command};
     $l =~ s/ \Q$object\E / '$ours' / or die "no $object in: $l\n";
     $l =~ s/-o qemu-system-x86_64 /-o '$emulator' /
         or die "no -o in: $l\n";
-    must(['sh', '-c', "cd '$build' && $l"], timeout => 600);
+    must([@alone, "cd '$build' && $l"], timeout => 900);
     return $emulator;
 }
 

@@ -116,7 +116,9 @@ sub must {
     my $r = run($cmd, %opt);
     return $r->{out} if $r->{status} == 0;
     my $why = $r->{timeout} ? 'did not end in time' : "status $r->{status}";
-    die join(' ', @$cmd) . ": $why\n$r->{err}$r->{out}";
+    my $said = join ' ', @$cmd;
+    $said = substr($said, 0, 300) . '...' if length $said > 300;
+    die "$said: $why\n$r->{err}$r->{out}";
 }
 
 # Start and go on.  Options: log (a path for both outputs), in/out => 'pipe',
