@@ -171,10 +171,6 @@ static int coroutine_fn disk_io(LockstepDisk *s, DiskOp *op)
 {
     QEMUIOVector qiov;
 
-    if (op->kind != DISK_READ) {
-        lockstep_trace_output(LOCKSTEP_OUT_WRITE, s->source, op->position,
-                              op->bytes);
-    }
     switch (op->kind) {
     case DISK_READ:
         op->buf = qemu_memalign(DISK_BOUNCE_ALIGN, op->bytes);
@@ -225,6 +221,10 @@ static void coroutine_fn disk_io_entry(void *opaque)
     size_t length = RESULT_SIZE;
     int ret;
 
+    if (op->kind != DISK_READ && !op->again) {
+        lockstep_trace_output(LOCKSTEP_OUT_WRITE, s->source, op->position,
+                              op->bytes);
+    }
     ret = disk_io(s, op);
 
     if (op->again) {

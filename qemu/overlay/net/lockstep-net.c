@@ -21,8 +21,10 @@
  * compares the checksum and drops the packet. NONE sends at once, unless older
  * packets are still held or the gate is shut.
  *
- * After go-live packets that the replica had made and dropped are not sent
- * again: the primary may have sent them or not, and protocols bear both.
+ * At go-live the replica cannot know which of the last packets the primary has
+ * sent. Protocols bear a packet twice as they bear a lost one; but a lost reply
+ * costs its peer a timeout that has grown while nobody answered. So a replica
+ * keeps the last packets that it made, and sends those that are not old again.
  * announce() tells the network where the NIC's MAC address lives now: a few
  * RARP broadcasts from a host timer, out of the netdev only. The guest does
  * not take part: virtio-net's own announcement raises an interrupt that no log
@@ -55,6 +57,11 @@
 /* Packets that may wait for the vCPU; more are lost, as on a full NIC. */
 #define NET_MAX_PENDING 4096
 
+/* What a replica keeps to send again. */
+#define NET_RECENT_PACKETS 64
+#define NET_RECENT_BYTES   (64 * 1024)
+#define NET_RECENT_MS      5000
+
 #define TYPE_LOCKSTEP_NET "lockstep-net"
 OBJECT_DECLARE_SIMPLE_TYPE(LockstepNet, LOCKSTEP_NET)
 
@@ -62,6 +69,7 @@ typedef struct HeldPacket {
     uint64_t position;
     unsigned flags;
     size_t size;
+    int64_t made_ms;            /* REALTIME; only in a replica */
     QSIMPLEQ_ENTRY(HeldPacket) next;
     uint8_t data[];
 } HeldPacket;
@@ -74,6 +82,9 @@ struct LockstepNet {
     uint32_t number;            /* in the log: the same on both sides */
     unsigned pending;           /* packets to the guest in the event queue */
     QSIMPLEQ_HEAD(, HeldPacket) held;
+    QSIMPLEQ_HEAD(, HeldPacket) recent; /* REPLAY: made and not sent */
+    unsigned n_recent;
+    size_t recent_bytes;
     bool sending;
     QEMUTimer *announce;
     unsigned announced;
@@ -122,6 +133,47 @@ static void lsnet_release(LockstepNet *s)
     s->sending = false;
 }
 
+/* --- in a replica --- */
+
+static void lsnet_drop_recent(LockstepNet *s)
+{
+    HeldPacket *p = QSIMPLEQ_FIRST(&s->recent);
+
+    QSIMPLEQ_REMOVE_HEAD(&s->recent, next);
+    s->n_recent--;
+    s->recent_bytes -= p->size;
+    g_free(p);
+}
+
+/* Takes @p. */
+static void lsnet_keep(LockstepNet *s, HeldPacket *p)
+{
+    p->made_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    QSIMPLEQ_INSERT_TAIL(&s->recent, p, next);
+    s->n_recent++;
+    s->recent_bytes += p->size;
+    while (s->n_recent > NET_RECENT_PACKETS ||
+           s->recent_bytes > NET_RECENT_BYTES) {
+        lsnet_drop_recent(s);
+    }
+}
+
+static void lsnet_send_recent(LockstepNet *s)
+{
+    int64_t oldest = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - NET_RECENT_MS;
+    HeldPacket *p;
+
+    while ((p = QSIMPLEQ_FIRST(&s->recent))) {
+        if (p->made_ms >= oldest) {
+            lockstep_trace_output(LOCKSTEP_OUT_PACKET, s->source, 0, p->size);
+            lsnet_send(s, p->flags, p->data, p->size);
+        }
+        lsnet_drop_recent(s);
+    }
+}
+
+/* --- a packet of the guest --- */
+
 static void lsnet_hold(LockstepNet *s, unsigned flags, const struct iovec *iov,
                      int iovcnt, size_t size)
 {
@@ -135,7 +187,7 @@ static void lsnet_hold(LockstepNet *s, unsigned flags, const struct iovec *iov,
         lockstep_output(LOCKSTEP_OUT_PACKET, s->source, p->data, size);
     }
     if (lockstep_state() == LOCKSTEP_REPLAY) {
-        g_free(p);
+        lsnet_keep(s, p);
         return;
     }
     p->position = lockstep_output_position();
@@ -303,6 +355,9 @@ static void lsnet_empty_queues(void *opaque)
     QTAILQ_FOREACH(s, &filters, link) {
         NetClientState *netdev = NETFILTER(s)->netdev;
 
+        while (!QSIMPLEQ_EMPTY(&s->recent)) {
+            lsnet_drop_recent(s);
+        }
         s->pending = 0;
         qemu_purge_queued_packets(netdev);
         if (netdev->peer) {
@@ -324,6 +379,7 @@ static void lsnet_announce(void *opaque)
         s->announced = 0;
         timer_del(s->announce);
         lsnet_announce_timer(s);
+        lsnet_send_recent(s);
     }
 }
 
@@ -385,13 +441,19 @@ static void lsnet_cleanup(NetFilterState *nf)
         lockstep_held_add(-(int64_t)p->size);
         g_free(p);
     }
+    while (!QSIMPLEQ_EMPTY(&s->recent)) {
+        lsnet_drop_recent(s);
+    }
     timer_free(s->announce);
     replay_unregister_net(s->rns);
 }
 
 static void lsnet_instance_init(Object *obj)
 {
-    QSIMPLEQ_INIT(&LOCKSTEP_NET(obj)->held);
+    LockstepNet *s = LOCKSTEP_NET(obj);
+
+    QSIMPLEQ_INIT(&s->held);
+    QSIMPLEQ_INIT(&s->recent);
 }
 
 static void lsnet_class_init(ObjectClass *oc, void *data)
