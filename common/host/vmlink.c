@@ -34,7 +34,7 @@ struct ft_vmlink {
     struct ft_watch sock_watch, pid_watch;
     struct ft_timer close_later;
     char why[FT_ERR_TEXT];
-    bool *freed; /* set while a callback runs: tells it that we are gone */
+    bool draining, dead; /* a free while draining waits for its end */
 };
 
 /* ---- the end of the socket ---------------------------------------------- */
@@ -133,15 +133,15 @@ static bool receive(struct ft_vmlink *v)
 /* Returns false when a callback freed v. */
 static bool drain(struct ft_vmlink *v)
 {
-    bool freed = false;
-
-    v->freed = &freed;
-    while (!freed && v->sock >= 0 && receive(v)) {
+    v->draining = true;
+    while (!v->dead && v->sock >= 0 && receive(v)) {
     }
-    if (!freed) {
-        v->freed = NULL;
+    v->draining = false;
+    if (v->dead) {
+        free(v);
+        return false;
     }
-    return !freed;
+    return true;
 }
 
 static void on_sock(struct ft_watch *w, int events, void *arg)
@@ -233,8 +233,9 @@ void ft_vmlink_free(struct ft_vmlink *v)
     ft_timer_stop(&v->close_later);
     ft_watch_stop(&v->pid_watch);
     close(v->pidfd);
-    if (v->freed != NULL) {
-        *v->freed = true;
+    if (v->draining) {
+        v->dead = true;
+        return;
     }
     free(v);
 }
