@@ -346,8 +346,11 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
         struct ft_pair_status s;
 
         pri_driver_status(a->pri, &s);
-        return ft_err_set(err, EBUSY, "%s: it is %s already", a->object,
-                          s.state);
+        return strcmp(s.state, "alone") == 0
+            ? ft_err_set(err, EBUSY, "%s: its last pair is still ending",
+                         a->object)
+            : ft_err_set(err, EBUSY, "%s: it is %s already", a->object,
+                         s.state);
     }
     if (session_save(a, pair->arbiter, err) < 0 ||
         pri_driver_protect(a->pri, pair, err) < 0) {
