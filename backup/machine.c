@@ -4,8 +4,8 @@
  *
  * Theory of Operation
  *
- * The sections follow the rules of docs/architecture.md, "Rules of the
- * roles", in their order; each rule stands above the code that obeys it, with
+ * The sections follow the rules of docs/architecture.md, "The rules", in
+ * their order; each rule stands above the code that obeys it, with
  * the paper's sentence (Scales, Nelson and Venkitachalam 2010) where the rule
  * comes from there. bak_step() at the end tells one event after the other.
  *

@@ -105,7 +105,7 @@ const char *bak_invariant(const struct bak *b);
 bool bak_expects(const struct bak *b, enum bak_event_kind kind);
 
 const char *bak_state_name(enum bak_state s);
-const char *bak_pair_state(enum bak_state s); /* architecture.md section 1 */
+const char *bak_pair_state(enum bak_state s); /* docs/agent.md, state */
 const char *bak_event_name(enum bak_event_kind k);
 const char *bak_effect_name(enum bak_effect_kind k);
 const char *bak_reason_text(enum bak_reason r);

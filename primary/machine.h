@@ -114,7 +114,7 @@ const char *pri_invariant(const struct pri *p);
 bool pri_expects(const struct pri *p, enum pri_event_kind kind);
 
 const char *pri_state_name(enum pri_state s);
-const char *pri_pair_state(enum pri_state s); /* architecture.md section 1 */
+const char *pri_pair_state(enum pri_state s); /* docs/agent.md, state */
 const char *pri_event_name(enum pri_event_kind k);
 const char *pri_effect_name(enum pri_effect_kind k);
 const char *pri_reason_text(enum pri_reason r);

@@ -2,8 +2,8 @@
 /*
  * arbiter.c - the test-and-set on shared storage: a pure core
  *
- * The rules are architecture.md's section "Arbiter"; each stands above the
- * code that obeys it.
+ * Each rule stands above the code that obeys it. Who may ask when is
+ * docs/architecture.md, rule 4.
  */
 #include "shared-disk/arbiter.h"
 

@@ -17,7 +17,7 @@
 #define FT_REASON_TEXT 640
 
 struct ft_pair_status {
-    const char *state;          /* a word of architecture.md: a literal */
+    const char *state;          /* a word of docs/agent.md: a literal */
     char reason[FT_REASON_TEXT];
     lc_id pair;
     uint64_t generation;
