@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * machine-table.h - a core against its table of (state, event) pairs
+ *
+ * What the tests of the two roles' cores share. Before it is included:
+ * CORE (struct pri: pri), M(name) (pri_##name), M_(NAME) (PRI_##NAME),
+ * state_name[], variant_name[], enum variant with V_COUNT, typical() and
+ * event_of(). The table is the machine.tbl.h of the test's own folder.
+ */
+#ifndef MACHINE_TABLE_H
+#define MACHINE_TABLE_H
+
+static const char *text_of(const struct M(update) *up)
+{
+    static char text[512];
+
+    text[0] = '\0';
+    for (unsigned i = 0; i < up->count; i++) {
+        g_strlcat(text, i ? ", " : "", sizeof(text));
+        g_strlcat(text, M(effect_name)(up->effect[i].kind), sizeof(text));
+    }
+    return text;
+}
+
+struct row {
+    enum M(state) state;
+    const char *events; /* names of variants, each behind a space */
+    int next;           /* TRAPS: -1 */
+    const char *effects;
+};
+
+#define ON(STATE, VARIANT, NEXT, effects)                                  \
+    { M_(ST_##STATE), " " #VARIANT, M_(ST_##NEXT), effects },
+#define STAYS(STATE, variants)                                             \
+    { M_(ST_##STATE), variants, M_(ST_##STATE), "" },
+#define TRAPS(STATE, variants) { M_(ST_##STATE), variants, -1, "" },
+static const struct row table[] = {
+#include "machine.tbl.h"
+};
+
+static const struct row *row_of(enum M(state) s, int v)
+{
+    const struct row *found = NULL;
+
+    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        g_auto(GStrv) names = g_strsplit(table[i].events, " ", 0);
+
+        if (table[i].state == s
+            && g_strv_contains((const char *const *)names,
+                               variant_name[v])) {
+            g_assert_null(found);
+            found = &table[i];
+        }
+    }
+    return found;
+}
+
+static void test_pair(enum M(state) s, int v)
+{
+    const struct row *r = row_of(s, v);
+    struct CORE m;
+    struct M(update) up;
+    struct M(event) ev;
+
+    g_test_message("%s, %s", state_name[s], variant_name[v]);
+    g_assert_nonnull(r);
+    typical(&m, s);
+    g_assert_cmpstr(M(invariant)(&m), ==, NULL);
+    ev = event_of((enum variant)v, &m);
+    g_assert_cmpint(M(expects)(&m, ev.kind), ==, r->next >= 0);
+    if (r->next < 0) {
+        return;
+    }
+    M(step)(&m, &ev, &up);
+    g_assert_cmpstr(state_name[m.state], ==, state_name[r->next]);
+    g_assert_cmpstr(text_of(&up), ==, r->effects);
+    g_assert_cmpstr(M(invariant)(&m), ==, NULL);
+}
+
+static void test_table(void)
+{
+    for (int s = 0; s < M_(ST_COUNT); s++) {
+        for (int v = 0; v < V_COUNT; v++) {
+            test_pair((enum M(state))s, v);
+        }
+    }
+}
+
+static void print_list(const char *macro, const char *state,
+                       const GString *list)
+{
+    g_auto(GStrv) names = g_strsplit(list->str + 1, " ", 0);
+    size_t column;
+
+    if (list->len == 0) {
+        return;
+    }
+    printf("%s(%s,\n      \"", macro, state);
+    column = 7;
+    for (char **n = names; *n; n++) {
+        if (column + strlen(*n) > 74) {
+            printf("\"\n      \"");
+            column = 7;
+        }
+        column += (size_t)printf(" %s", *n);
+    }
+    printf("\")\n");
+}
+
+static void print_table(void)
+{
+    for (int s = 0; s < M_(ST_COUNT); s++) {
+        g_autoptr(GString) stays = g_string_new("");
+        g_autoptr(GString) traps = g_string_new("");
+
+        printf("\n/* %s */\n", M(state_name)((enum M(state))s));
+        for (int v = 0; v < V_COUNT; v++) {
+            struct CORE m;
+            struct M(update) up;
+            struct M(event) ev;
+            char line[200];
+
+            typical(&m, (enum M(state))s);
+            ev = event_of((enum variant)v, &m);
+            if (!M(expects)(&m, ev.kind)) {
+                g_string_append_printf(traps, " %s", variant_name[v]);
+                continue;
+            }
+            M(step)(&m, &ev, &up);
+            if ((int)m.state == s && up.count == 0) {
+                g_string_append_printf(stays, " %s", variant_name[v]);
+                continue;
+            }
+            snprintf(line, sizeof(line), "ON(%s, %s, %s,", state_name[s],
+                     variant_name[v], state_name[m.state]);
+            printf("%s%s\"%s\")\n", line,
+                   strlen(line) + strlen(text_of(&up)) > 75 ? "\n   " : " ",
+                   text_of(&up));
+        }
+        print_list("STAYS", state_name[s], stays);
+        print_list("TRAPS", state_name[s], traps);
+    }
+}
+
+#endif
