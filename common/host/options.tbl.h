@@ -54,7 +54,7 @@
         "what the backup adds to the lease, for the clocks' drift")        \
     STR(failover, fence, "none", "none|required", "",                      \
         "whether a go-live waits for the lost side to be fenced at the "   \
-        "storage; this version cannot fence: required refuses to protect")                                                         \
+        "storage; this version cannot fence: required refuses to protect")  \
     INT(protect, downtime_ms, 300, 10, 10000, "ms",                        \
         "longest pause of the guest at the end of a clone")                \
     STR(paths, run, "/run/lockstep", "", "folder",                         \
