@@ -130,7 +130,8 @@ sub alone_since {
     my ($f, $host) = @_;
     my @marks = grep { $_->{what} =~ /^go-live begun|goes on alone/ }
         @{ $f->pair($host)->{timeline} // [] };
-    return @marks ? $marks[-1]{t_ns} / 1e9 : undef;
+    die "$host does not run the guest\n" if !@marks;
+    return $marks[-1]{t_ns} / 1e9;
 }
 
 # Of a host that was primary: its QEMU let nothing out after that moment.
@@ -139,7 +140,7 @@ sub let_nothing_out {
     my $path = $f->{lab}->host($host)->{dir} . $TRACE;
     my @lines = split /\n/, read_file($path) // '';
     must(['cp', $path, "$f->{lab}{logs}/$host-qemu.trace"]) if @lines;
-    cmp_ok(scalar @lines, '>', 100, "$host: the trace has its outputs");
+    cmp_ok(scalar @lines, '>=', 50, "$host: the trace has its outputs");
     my @late = grep { /^(\d+)/ && $1 / 1e9 > $since } @lines;
     is_deeply([@late[0 .. (@late > 5 ? 4 : $#late)]], [],
         '... and none, packet or disk write, after the other was live');
@@ -154,7 +155,7 @@ sub protected_again {
         $f->wait_pair($primary, 90, 'protected', $generation);
         $f->wait_pair($backup, 30, 'protected', $generation);
     }, "protected again, generation $generation, and nobody asked")
-        or diag($@);
+        or die "there is no redundancy to go on with: $@";
     note_step(sprintf 'redundancy is back after %.1f s', now() - $t);
     is(listed($f, $primary), 'running', "... $primary runs it");
     is(listed($f, $backup), 'paused', "... $backup has the replica");
@@ -186,7 +187,7 @@ sub pause_primary {
     my @stopped = $h->pause($what eq 'all' ? () :
         $what eq 'QEMU' ? qr/^qemu-system/ : qr/^lockstep-agent$/);
     let_pass($f, 3);
-    my $live = alone_since($f, $other) // 0;
+    my $live = alone_since($f, $other);
     cmp_ok($live, '>', $at, sprintf '%s of %s stops for 3 s: %s is live'
         . ' after %.0f ms', $what, $primary, $other, 1000 * ($live - $at))
         or die "there is no failover\n";
@@ -212,7 +213,7 @@ sub pause_primary {
     stop($tcpdump, 'INT');
     my @frames = map { $_->[0] / 1e9 } @{ read_capture($pcap,
         ($difference + clock_difference()) / 2) };
-    cmp_ok(scalar(grep { $_ < $live } @frames), '>', 100,
+    cmp_ok(scalar(grep { $_ < $live } @frames), '>=', 50,
         "the capture has what the guest sent from $primary");
     is(scalar(grep { $_ > $live } @frames), 0,
         "... and not one frame after $other was live");
@@ -252,7 +253,7 @@ with_failover('a paused host', sub {
     my $at = now();
     my @stopped = $lab->host($backup)->pause;
     let_pass($f, 3);
-    cmp_ok(alone_since($f, $primary) // 0, '>', $at,
+    cmp_ok(alone_since($f, $primary), '>', $at,
         "all of the backup's host stops for 3 s: $primary goes on alone");
     goes_on($f, $at + 2, 'without a backup');
     $lab->host($backup)->resume(@stopped);
@@ -374,7 +375,7 @@ with_failover('an arbiter out of reach', sub {
     ok(eval { wait_words($f, 'hostb', qr/^(?:live|alone) 1 /, 10) },
         'the arbiter is back: hostb is live') or diag($@);
     note_step(sprintf 'live %.0f ms after the storage returned',
-        1000 * ((alone_since($f, 'hostb') // 0) - $back));
+        1000 * (alone_since($f, 'hostb') - $back));
     goes_on($f, $back, 'hostb is live');
     audit($lab, guest => $f->{guest});
     $lab->revive_host('hosta');
