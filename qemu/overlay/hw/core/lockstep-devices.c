@@ -38,6 +38,7 @@
 #include "hw/boards.h"
 #include "hw/qdev-core.h"
 #include "hw/sysbus.h"
+#include "hw/virtio/lockstep-virtio.h"
 #include "qapi/error.h"
 #include "qemu/module.h"
 #include "qemu/notify.h"
@@ -183,9 +184,25 @@ static bool devices_can_attach(void *opaque, Error **errp)
     return media_check(errp);
 }
 
+static int device_settle(DeviceState *dev, void *opaque)
+{
+    if (object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_DEVICE)) {
+        virtio_lockstep_settle(VIRTIO_DEVICE(dev));
+    }
+    return 0;
+}
+
+static void devices_settle(void *opaque)
+{
+    qbus_walk_children(sysbus_get_default(), device_settle, NULL, NULL, NULL,
+                       NULL);
+}
+
 static LockstepPart devices_part = {
     .name = "devices",
     .can_attach = devices_can_attach,
+    .start_record = devices_settle,
+    .start_replay = devices_settle,
 };
 
 static void devices_machine_done(Notifier *n, void *data)
