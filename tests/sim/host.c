@@ -209,7 +209,7 @@ static void connect_peer(int h, uint64_t tag, uint64_t generation, uint64_t b)
     o->pair = a->pair;
     o->received = 0;
     bak_init(&o->bak, &timing, generation);
-    tas_init(&o->tas, &(struct tas_timing)TAS_TIMING_DEFAULT);
+    tas_init(&o->tas, &TAS_TIMING_DEFAULT);
     hosts[1 - h].qemu.mode = LOADS;
     a->link = o->link = ++links;
     agent_bak_event(1 - h, BAK_EV_CONNECTED, 0);
@@ -680,7 +680,7 @@ void agent_start(int h)
     a->life = life;
     a->alive = true;
     a->incarnation = ++hosts[h].boots;
-    tas_init(&a->tas, &(struct tas_timing)TAS_TIMING_DEFAULT);
+    tas_init(&a->tas, &TAS_TIMING_DEFAULT);
     sim_after(TICK_MS * MS, tick, h, &a->life, 0, 0);
     if (q->mode != RUNS && q->mode != RECORDS) {
         return;
