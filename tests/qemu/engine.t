@@ -209,8 +209,8 @@ ok(counts_on('D', 50), 'then it counts on');
 ok(steps_by_one(counts('D')), 'and has lost nothing');
 
 start('F', '-incoming', 'defer');
-ok(agents("connect F $dir/F.sock", 'clone D F 5', 'run 20', 'kill F',
-    'wait D VL_FAILED'), 'a clone whose destination dies, fails');
+ok(agents("connect F $dir/F.sock", 'stream 20000', 'clone D F 5',
+    'run 50', 'kill F', 'stream 0', 'wait D VL_FAILED'), 'a clone whose destination dies, fails');
 ok(counts_on('D', 50), 'and the guest does not care');
 ok(agents('fence D', 'run 100'), 'D is fenced');
 is(ended('D'), 3 << 8, 'and ends at once');

@@ -22,6 +22,7 @@
  *   hold on|off               stop or go on acknowledging
  *   cut N                     pump no batch beyond position N (0: all)
  *   cut +N                    the same, N batches from here
+ *   stream N                  pass no more than N bytes of a stream (0: all)
  *   flip N SEED               a loaded log gets one bit wrong in batch N
  *   wait NAME MESSAGE [SEC]   until QEMU has said it (since the last wait)
  *   reach N|cut [SEC]         until batch N is pumped
@@ -82,6 +83,7 @@ static struct {
     FILE *copy;
     char b_path[108];
 } relay = { -1, -1, -1, NULL, "" };
+static uint64_t stream_limit, stream_passed;
 
 static const char *dir;
 
@@ -398,10 +400,13 @@ static void relay_step(void)
     for (int i = 0; i < 64; i++) {
         struct pollfd p = { relay.from, POLLIN, 0 };
 
-        if (poll(&p, 1, 0) <= 0) {
+        if ((stream_limit && stream_passed >= stream_limit) ||
+            poll(&p, 1, 0) <= 0) {
             return;
         }
-        n = read(relay.from, buf, sizeof buf);
+        n = read(relay.from, buf,
+                 stream_limit && stream_limit - stream_passed < sizeof buf
+                     ? stream_limit - stream_passed : sizeof buf);
         if (n <= 0) {
             close(relay.from);
             close(relay.to);
@@ -415,6 +420,7 @@ static void relay_step(void)
         if (relay.copy) {
             fwrite(buf, 1, (size_t)n, relay.copy);
         }
+        stream_passed += (uint64_t)n;
         for (ssize_t at = 0; at < n; ) {
             ssize_t w = send(relay.to, buf + at, (size_t)(n - at),
                              MSG_NOSIGNAL);
@@ -502,6 +508,7 @@ static void start_pair(struct end *a, struct end *b, uint64_t generation,
     char path[108];
     int fds[4];
 
+    stream_passed = 0;
     pumped = 0;
     sink = b;
     b->generation = generation;
@@ -687,6 +694,8 @@ static void command(char *line)
     } else if (!strcmp(w[0], "cut") && n == 2) {
         limit = w[1][0] == '+' ? pumped + strtoull(w[1] + 1, NULL, 10)
                                : strtoull(w[1], NULL, 10);
+    } else if (!strcmp(w[0], "stream") && n == 2) {
+        stream_limit = strtoull(w[1], NULL, 10);
     } else if (!strcmp(w[0], "flip") && n == 3) {
         flip = strtoull(w[1], NULL, 10);
         flip_seed = (unsigned)atoi(w[2]);

@@ -202,6 +202,13 @@ bool lockstep_disk_forgives_lock(Error **errp)
     return true;
 }
 
+void lockstep_disk_await_lease(void)
+{
+    while (lockstep_state() == LOCKSTEP_RECORD && !lockstep_may_release(0)) {
+        g_usleep(1000);
+    }
+}
+
 static bool disks_open(void *opaque, Error **errp)
 {
     LockstepDisk *s;

@@ -23,6 +23,10 @@ bool lockstep_disk_forgives_lock(Error **errp)
     return false;
 }
 
+void lockstep_disk_await_lease(void)
+{
+}
+
 void lockstep_net_attach(NICState *nic)
 {
 }
