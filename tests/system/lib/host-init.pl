@@ -71,7 +71,7 @@ sh('hostname', $name);
 sh('mount', '-t', 'tmpfs', '-o', 'mode=755', 'lab', '/run');
 mkdir "/run/$_", 0755 for qw(libvirt lockstep lock);
 # Links first: what follows hides nothing that a link still needs.
-own_entries('/etc', qw(libvirt lockstep hosts hostname));
+own_entries('/etc', qw(libvirt lockstep hosts hostname passwd group));
 own_entries('/var/lib', qw(libvirt lockstep));
 own_entries('/var/log', qw(libvirt lockstep));
 own_entries('/var/cache', qw(libvirt));

@@ -16,7 +16,7 @@ use IO::Socket::UNIX;
 use JSON::PP ();
 use Socket qw(SOCK_DGRAM);
 use Lockstep::Net;
-use Lockstep::Run qw(now spawn stop until_ok write_file);
+use Lockstep::Run qw(now read_file spawn stop until_ok write_file);
 
 my $INIT = Cwd::abs_path(dirname(__FILE__) . '/../host-init.pl');
 
@@ -40,6 +40,7 @@ sub _write_disk {
     symlink $self->{cache}, "$d/var/cache/libvirt";
     write_file("$d/etc/hosts", $self->{hosts});
     write_file("$d/etc/hostname", "$self->{name}\n");
+    $self->_write_users;
     write_file("$d/etc/libvirt/libvirtd.conf", <<"END");
 host_uuid = "$self->{uuid}"
 auth_unix_rw = "none"
@@ -57,6 +58,21 @@ stdio_handler = "file"
 max_core = "unlimited"
 END
     $self->write_conf if $self->{prefix};
+    return;
+}
+
+# libvirt does not start without the user and group that Debian gives its
+# QEMUs; on Debian 12 only libvirt-daemon-system makes them, which would start
+# a libvirtd on the machine itself.
+sub _write_users {
+    my ($self) = @_;
+    my %line = (passwd => "libvirt-qemu:x:64055:64055::/var/lib/libvirt:"
+            . "/usr/sbin/nologin\n", group => "libvirt-qemu:x:64055:\n");
+    for my $file (sort keys %line) {
+        my $text = read_file("/etc/$file") // die "/etc/$file: $!\n";
+        $text .= $line{$file} if $text !~ /^libvirt-qemu:/m;
+        write_file("$self->{dir}/etc/$file", $text);
+    }
     return;
 }
 
@@ -115,7 +131,8 @@ sub _env {
     );
 }
 
-# Read the init's lines until one matches; returns the captures.
+# Read the init's lines until one matches; returns the captures.  With no
+# time-out, nothing when none of those that are there matches.
 sub _event {
     my ($self, $re, $timeout) = @_;
     my $limit = now() + $timeout;
@@ -130,6 +147,7 @@ sub _event {
         }
         my $left = $limit - now();
         if (!$sel->can_read($left > 0 ? $left : 0)) {
+            return if !$timeout;
             die "host $self->{name}: no '$re' within $timeout s\n";
         }
         my $n = sysread $self->{init}{out}, $self->{events}, 4096,
@@ -235,7 +253,8 @@ sub start_notifying {
                 $sock->recv(my $msg, 4096);
                 return if $msg =~ /^READY=1$/m;
             } else {
-                my ($st) = $self->_event(qr/^ended \Q$name\E (\d+)$/, 1);
+                my ($st) = $self->_event(qr/^ended \Q$name\E (\d+)$/, 0)
+                    or next;
                 die "host $self->{name}: $name ended with status $st"
                     . " (see $self->{logs}/$self->{name}-$name.log)\n";
             }
@@ -283,7 +302,7 @@ sub processes {
         my $theirs = readlink "$p/ns/pid" // next;
         next if $theirs ne $ns;
         my $exe = readlink "$p/exe" // next;
-        my $cmd = Lockstep::Run::read_file("$p/cmdline") // '';
+        my $cmd = read_file("$p/cmdline") // '';
         $cmd =~ tr/\0/ /;
         push @found, { pid => $p =~ s,.*/,,r, exe => $exe, cmd => $cmd };
     }
