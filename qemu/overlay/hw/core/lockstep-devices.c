@@ -36,9 +36,11 @@
 
 #include "qemu/osdep.h"
 #include "hw/boards.h"
+#include "hw/core/lockstep-settle.h"
+#include "hw/intc/ioapic.h"
 #include "hw/qdev-core.h"
+#include "hw/rtc/mc146818rtc.h"
 #include "hw/sysbus.h"
-#include "hw/virtio/lockstep-virtio.h"
 #include "qapi/error.h"
 #include "qemu/module.h"
 #include "qemu/notify.h"
@@ -188,6 +190,10 @@ static int device_settle(DeviceState *dev, void *opaque)
 {
     if (object_dynamic_cast(OBJECT(dev), TYPE_VIRTIO_DEVICE)) {
         virtio_lockstep_settle(VIRTIO_DEVICE(dev));
+    } else if (object_dynamic_cast(OBJECT(dev), TYPE_IOAPIC)) {
+        ioapic_lockstep_settle(dev);
+    } else if (object_dynamic_cast(OBJECT(dev), TYPE_MC146818_RTC)) {
+        mc146818rtc_lockstep_settle(dev);
     }
     return 0;
 }
