@@ -1,0 +1,103 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A clone's source goes on with the state that its memory holds, and its
+# replica begins with the state that was sent: what one has and the other has
+# not shows as a divergence, sooner or later. So: a guest under load, cloned
+# again and again.
+#
+#   clones.t [--guest small|debian] [--clones N] [--seconds S] [--minutes M]
+#
+# S is how long each pair runs; no clone begins after M minutes.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Getopt::Long qw(GetOptions);
+use Test::More;
+use Lockstep::Audit qw(audit);
+use Lockstep::Client;
+use Lockstep::Run qw(now read_file reap stop until_ok);
+use Lockstep::Test qw(note_step requires with_failover);
+
+my %opt = (guest => 'small', clones => 8, seconds => 3, minutes => 1);
+GetOptions(\%opt, qw(guest=s clones=i seconds=f minutes=f)) or exit 2;
+requires($opt{guest});
+
+# What the replica's QEMU has said of divergences, all in all.
+sub divergences {
+    my ($f) = @_;
+    my $log = "$f->{lab}{dir}/hostb/var/log/libvirt/qemu/"
+        . "$f->{guest}{name}.log";
+    return (read_file($log) // '') =~ /^(.*lockstep: diverged .*)$/mg;
+}
+
+sub state_is {
+    my ($f, $host, $want) = @_;
+    return until_ok("$host is $want", 60, sub {
+        $f->{client}->pump(0);
+        my $p = $f->pair($host);
+        return ($p->{state} // '') eq $want ? $p : undef;
+    }, 0.1);
+}
+
+# One clone and S seconds of its life: undef when the clone was not made (a
+# machine with much else to do may miss a heartbeat), else why the pair ended
+# early, or ''.
+sub clone {
+    my ($f) = @_;
+    my ($a, $b) = map { $f->{lab}->host($_) } qw(hosta hostb);
+    my $name = $f->{guest}{name};
+    my $r = $a->run(['lockstep', 'protect', $name, '--backup', 'hostb'],
+        timeout => 120);
+    if ($r->{status}) {
+        note_step($r->{err} =~ s/\n.*//sr);
+        return undef;
+    }
+    my $generation = state_is($f, 'hosta', 'protected')->{generation};
+    my ($end, $why) = (now() + $opt{seconds}, '');
+    $f->{client}->until(sub { now() >= $end }, 60, 'some seconds');
+    my $p = $f->pair('hosta');
+    if ($p->{state} ne 'protected' || $p->{generation} != $generation) {
+        $why = "generation $generation ended: "
+            . join ' ', map { $_ // '?' } @$p{qw(state generation reason)};
+        eval { state_is($f, 'hosta', 'protected') };    # by itself
+    }
+    $a->must(['lockstep', 'unprotect', $name], timeout => 60);
+    state_is($f, 'hosta', 'alone');
+    until_ok('hostb has no replica', 20, sub {
+        $b->virsh('list', '--all') !~ /\s\Q$name\E\s/;
+    }, 0.1);
+    return $why;
+}
+
+with_failover("a $opt{guest} guest is cloned again and again", sub {
+    my ($f) = @_;
+    my $limit = now() + 60 * $opt{minutes};
+    $f->start_lab;
+    $f->start_guest;
+    my $g = $f->{guest};
+    $f->{client} = Lockstep::Client->new($f->{lab}, $g);
+    my $load = $f->{lab}->client([$^X, "$FindBin::Bin/load.pl",
+        $g->{service}, $g->{address}, $g->{port}, 4],
+        log => "$f->{lab}{logs}/load.log");
+    my ($clones, @ended) = 0;
+    while ($clones < $opt{clones} && now() < $limit) {
+        my $why = clone($f) // next;
+        $clones++;
+        push @ended, $why if $why;
+        note_step("clone $clones: ", $why || 'good');
+    }
+    cmp_ok($clones, '>=', 3, "$clones clones");
+    is_deeply(\@ended, [], 'each lived until it was dismissed');
+    is_deeply([divergences($f)], [], 'no replica diverged');
+    is(reap($load), undef, 'the load was served throughout');
+    stop($load);
+    $f->{acked} = $f->{client}->finish;
+    is($f->{client}->check, 0,
+        "all of $f->{acked} acknowledged writes are there");
+    audit($f->{lab}, guest => $g);
+}, guest_kind => $opt{guest});
+
+done_testing();
