@@ -206,7 +206,7 @@ static void sleep_on(int fd)
     struct pollfd p = { .fd = fd, .events = POLLIN };
     eventfd_t ignored;
 
-    if (poll(&p, 1, 5000) != 1) {
+    if (poll(&p, 1, 60000) != 1) {
         g_error("a wake-up was lost");
     }
     eventfd_read(fd, &ignored);

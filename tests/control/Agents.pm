@@ -8,6 +8,7 @@
 package Agents;
 use strict;
 use warnings;
+use Exporter "import";
 use File::Path qw(make_path remove_tree);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
@@ -15,6 +16,10 @@ use IO::Socket::UNIX;
 use JSON::PP;
 use POSIX ":sys_wait_h";
 use Time::HiRes qw(time sleep);
+
+# Seconds for what comes unless something hangs.
+use constant PATIENCE => 90;
+our @EXPORT_OK = qw(PATIENCE);
 
 my $build = $ENV{top_builddir} || ".";
 my $agent = $ENV{LOCKSTEP_AGENT} || "$build/control/lockstep-agent";
@@ -69,10 +74,16 @@ sub pki {
 
 # ---- a pair of hosts ------------------------------------------------------
 
+# None of those that the kernel gives to whoever connects: it would be taken
+# again before it is used.
+my $port = 20000 + $$ % 10000;
+
 sub free_port {
-    my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")
-        or die "port: $@";
-    return $s->sockport;
+    while (1) {
+        $port++;
+        return $port if IO::Socket::INET->new(Listen => 1,
+            LocalAddr => "127.0.0.1", LocalPort => $port);
+    }
 }
 
 sub spawn {
@@ -89,8 +100,9 @@ sub spawn {
     return $pid;
 }
 
-# Options: cert_HOST, name_HOST; failover => lines of that section; qemu =>
-# more arguments of the fake one.
+# Options: cert_HOST, name_HOST; failover => lines of that section (twice the
+# defaults: a loaded machine must not begin a failover); qemu => more arguments
+# of the fake one.
 sub new {
     my ($class, %o) = @_;
     my $dir = tempdir("lockstep-agents-XXXXXX", TMPDIR => 1, CLEANUP => 1);
@@ -108,7 +120,8 @@ sub new {
         open my $conf, ">", "$dir/$h/conf" or die;
         print $conf "[host]\nname=$name\nport=$host->{port}\n"
             . "[pki]\ndir=$pki/$cert\n"
-            . "[failover]\n" . ($o{failover} || "")
+            . "[failover]\n"
+            . ($o{failover} || "detect_ms=2000\nlease_ms=1600\n")
             . "[paths]\nrun=$dir/$h/run\nstate=$dir/$h/state\n"
             . "log=$dir/$h/log\n";
         close $conf;
@@ -125,7 +138,7 @@ sub start_agent {
         "--config", "$host->{dir}/conf", "--vm", $uuid, "--name", "web1",
         "--trace", "$host->{dir}/trace");
     delete $host->{sock};
-    $self->wait_for(5, "the agent's socket", sub { $self->connect($h) });
+    $self->wait_for(PATIENCE, "the agent's socket", sub { $self->connect($h) });
 }
 
 sub start_qemu {
@@ -140,7 +153,7 @@ sub start_listener {
     my $host = $self->{$h};
     $host->{listener} = spawn($host->{log}, $helper, "forward",
         $host->{port}, "$host->{vm}/agent.sock");
-    $self->wait_for(5, "listener of $h", sub {
+    $self->wait_for(PATIENCE, "listener of $h", sub {
         IO::Socket::INET->new(PeerAddr => "127.0.0.1:$host->{port}");
     });
 }
@@ -150,7 +163,7 @@ sub start {
     my ($self) = @_;
     $self->start_qemu("hosta");
     $self->start_agent("hosta");
-    $self->wait_for(5, "QEMU on hosta",
+    $self->wait_for(PATIENCE, "QEMU on hosta",
         sub { $self->status("hosta")->{qemu_pid} });
     $self->start_backup("hostb");
 }
@@ -160,7 +173,7 @@ sub start_backup {
     $self->start_qemu($h, "incoming");
     $self->start_agent($h) unless $self->{$h}{agent};
     $self->start_listener($h) unless $self->{$h}{listener};
-    $self->wait_for(5, "QEMU on $h",
+    $self->wait_for(PATIENCE, "QEMU on $h",
         sub { $self->status($h)->{reason} =~ /waits for a clone/ });
 }
 
@@ -181,7 +194,7 @@ sub command {
         syswrite $s, "$line\n";
     }
     while (1) {
-        my $answer = $self->line($h, 5) // return;
+        my $answer = $self->line($h, PATIENCE) // return;
         return $answer unless $answer->{event};
     }
 }
@@ -239,7 +252,7 @@ sub wait_for {
 
 sub wait_state {
     my ($self, $h, $state, $seconds) = @_;
-    $seconds //= 15;
+    $seconds //= PATIENCE;
     return $self->wait_for($seconds, "state $state on $h",
         sub { my $s = $self->status($h); ($s->{state} // "") eq $state && $s });
 }
@@ -249,14 +262,6 @@ sub protected {
     my $r = $self->protect($from, $to, $g);
     die "protect: $r->{error}\n" unless $r->{ok};
     $self->wait_state($_, "protected") for $from, $to;
-}
-
-sub gone {
-    my ($self, $pid) = @_;
-    return 1 unless $alive{$pid};
-    return 0 unless waitpid($pid, WNOHANG) == $pid;
-    delete $alive{$pid};
-    return 1;
 }
 
 # Wait for the end of a process of ours: its status.

@@ -9,13 +9,13 @@ use lib $FindBin::Bin;
 use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time sleep);
-use Agents;
+use Agents qw(PATIENCE);
 
 # The only thing that the outside can tell: who made outputs, and when.
 sub one_after_the_other {
     my ($t, $what) = @_;
     my @a = $t->outputs("hosta");
-    my @b = $t->wait_for(5, "outputs of hostb",
+    my @b = $t->wait_for(PATIENCE, "outputs of hostb",
         sub { my @o = $t->outputs("hostb"); @o > 20 && \@o })->@*;
     ok($a[-1]{ns} < $b[0]{ns}, "$what: no output of the old primary comes "
         . "after the first of the new");
@@ -24,6 +24,13 @@ sub one_after_the_other {
     my $blackout = ($b[0]{ns} - $a[-1]{ns}) / 1e6;
     diag(sprintf "%s: %.0f ms without an output", $what, $blackout);
     return $blackout;
+}
+
+# The guest on hosta makes outputs, more than the $n of before.
+sub goes_on {
+    my ($t, $n) = @_;
+    $t->wait_for(PATIENCE, "outputs",
+        sub { $t->outputs("hosta") > $n + 10 });
 }
 
 sub fresh {
@@ -53,7 +60,8 @@ subtest "a guest becomes protected" => sub {
         "it keeps up" => sub { $_[0]{lag_ms} < 200 },
     );
     for my $what (sort keys %is) {
-        $t->wait_for(5, $what, sub { $is{$what}->($t->status("hosta")) });
+        $t->wait_for(PATIENCE, $what,
+            sub { $is{$what}->($t->status("hosta")) });
         pass($what);
     }
     is(scalar $t->outputs("hostb"), 0, "the replica's outputs are swallowed");
@@ -86,12 +94,12 @@ subtest "an agent that comes after a failover lets its QEMU end" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);
     kill "KILL", $t->{hosta}{agent};
-    $t->gone($t->{hosta}{agent}) || sleep 0.1;
+    $t->ended($t->{hosta}{agent}, PATIENCE);
     $t->start_agent("hosta");
     $t->wait_state("hostb", "live");
-    my $a = $t->wait_state("hosta", "fenced", 15);
+    my $a = $t->wait_state("hosta", "fenced");
     like($a->{reason}, qr/won/, "it says that the backup has won");
-    $t->wait_for(8, "end of QEMU", sub { $t->gone($t->{hosta}{qemu}) });
+    $t->ended($t->{hosta}{qemu}, PATIENCE);
     one_after_the_other($t, "restarted agent");
     $t->stop;
 };
@@ -100,12 +108,12 @@ subtest "an agent that comes after both others died frees its QEMU" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);
     kill "KILL", $t->{hosta}{agent}, $t->{hostb}{agent}, $t->{hostb}{qemu};
-    $t->gone($t->{hosta}{agent}) || sleep 0.1;
+    $t->ended($t->{hosta}{agent}, PATIENCE);
     $t->start_agent("hosta");
     $t->wait_state("hosta", "arbitrating");
     my $n = $t->outputs("hosta");
-    my $a = $t->wait_state("hosta", "alone", 15);
-    $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    my $a = $t->wait_state("hosta", "alone");
+    goes_on($t, $n);
     pass("the guest goes on");
     $t->stop;
 };
@@ -117,11 +125,11 @@ for my $frozen ("agent", "qemu", "both") {
         my @pids = $frozen eq "both" ? @{ $t->{hosta} }{qw(agent qemu)}
                                      : $t->{hosta}{$frozen};
         kill "STOP", @pids;
-        $t->wait_state("hostb", "live", 10);
+        $t->wait_state("hostb", "live");
         sleep 0.3;
         kill "CONT", @pids;
-        $t->wait_state("hosta", "fenced", 15);
-        $t->wait_for(8, "end of QEMU", sub { $t->gone($t->{hosta}{qemu}) });
+        $t->wait_state("hosta", "fenced");
+        $t->ended($t->{hosta}{qemu}, PATIENCE);
         pass("the old primary is fenced");
         one_after_the_other($t, "frozen $frozen");
         $t->stop;
@@ -136,7 +144,7 @@ subtest "a backup that dies leaves the primary alone" => sub {
         my $a = $t->wait_state("hosta", "alone");
         is($a->{role}, "primary", "$what: it stays a primary");
         my $n = $t->outputs("hosta");
-        $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+        goes_on($t, $n);
         pass("$what: the guest goes on");
         is(scalar $t->outputs("hostb"), 0, "$what: hostb never went live");
         $t->stop;
@@ -147,11 +155,11 @@ subtest "a replica that does not move is given up" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);
     kill "STOP", $t->{hostb}{qemu};
-    my $b = $t->wait_state("hostb", "ended", 15);
+    my $b = $t->wait_state("hostb", "ended");
     like($b->{reason}, qr/not moved/, "the backup says why");
     $t->wait_state("hosta", "alone");
     my $n = $t->outputs("hosta");
-    $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    goes_on($t, $n);
     pass("the guest goes on");
     $t->stop;
 };
@@ -170,13 +178,14 @@ subtest "a full window stops the primary and drops nothing" => sub {
         return $same;
     });
     is($t->status("hostb")->{state}, "protected", "it waits for its replica");
-    cmp_ok($t->status("hostb")->{lag_ms}, ">", 500, "the lag is shown");
+    $t->wait_for(5, "lag", sub { $t->status("hostb")->{lag_ms} > 500 });
+    pass("the lag is shown");
     kill "CONT", $t->{hostb}{qemu};
-    $t->wait_for(20, "movement",
+    $t->wait_for(PATIENCE, "movement",
         sub { $t->status("hosta")->{position} > $last + 20 });
     is($t->status("hosta")->{state}, "protected", "still protected");
     kill "KILL", @{ $t->{hosta} }{qw(agent qemu)};
-    $t->wait_state("hostb", "live", 40);
+    $t->wait_state("hostb", "live");
     one_after_the_other($t, "after a full window");
     $t->stop;
 };
@@ -194,7 +203,7 @@ subtest "trouble while cloning: the guest goes on alone" => sub {
         my $t = fresh();
         kill "STOP", $t->{hostb}{qemu};    # the clone cannot end
         ok($t->protect("hosta", "hostb", 1)->{ok}, "$trouble: begun");
-        $t->wait_for(5, "relay",
+        $t->wait_for(PATIENCE, "relay",
             sub { $t->log_of("hosta") =~ /connecting -> cloning/ });
         sleep 0.2;
         is($t->status("hosta")->{state}, "cloning", "$trouble: cloning");
@@ -203,7 +212,7 @@ subtest "trouble while cloning: the guest goes on alone" => sub {
         note($a->{reason});
         kill "CONT", $t->{hostb}{qemu};
         my $n = $t->outputs("hosta");
-        $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+        goes_on($t, $n);
         pass("$trouble: the guest runs");
         is(scalar $t->outputs("hostb"), 0, "$trouble: hostb makes no output");
         $t->stop;
@@ -211,7 +220,7 @@ subtest "trouble while cloning: the guest goes on alone" => sub {
     my $t = fresh();
     kill "STOP", $t->{hostb}{qemu};
     $t->protect("hosta", "hostb", 1);
-    $t->wait_for(5, "relay",
+    $t->wait_for(PATIENCE, "relay",
         sub { $t->log_of("hosta") =~ /connecting -> cloning/ });
     kill "KILL", $t->{hosta}{qemu};
     $t->wait_state($_, "ended") for "hosta", "hostb";
@@ -226,11 +235,10 @@ subtest "unprotect" => sub {
     my $a = $t->wait_state("hosta", "alone");
     like($a->{reason}, qr/unprotected/, "the reason is shown");
     $t->wait_state("hostb", "ended");
-    $t->wait_for(8, "end of the replica",
-        sub { $t->gone($t->{hostb}{qemu}) });
+    $t->ended($t->{hostb}{qemu}, PATIENCE);
     pass("the replica is gone");
     my $n = $t->outputs("hosta");
-    $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    goes_on($t, $n);
     pass("the guest goes on");
     $t->start_backup("hostb");
     $t->protected("hosta", "hostb", 2);
@@ -246,14 +254,14 @@ subtest "quit: agents end in good order, their guest runs on" => sub {
     $t->wait_state("hostb", "ended");
     for my $h ("hosta", "hostb") {
         ok($t->command($h, { do => "quit" })->{ok}, "$h: quit is accepted");
-        my $status = $t->ended($t->{$h}{agent}, 10);
+        my $status = $t->ended($t->{$h}{agent}, PATIENCE);
         is($status, 0, "$h: status 0") or $t->tell;
     }
     my $n = $t->outputs("hosta");
-    $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    goes_on($t, $n);
     pass("the guest goes on");
     $t->start_agent("hosta");
-    my $a = $t->wait_for(5, "the guest", sub {
+    my $a = $t->wait_for(PATIENCE, "the guest", sub {
         my $s = $t->status("hosta");
         $s->{qemu_pid} && $s;
     });
@@ -304,7 +312,7 @@ subtest "the arbiter out of reach: both wait, one goes on later" => sub {
     kill "CONT", $t->{hosta}{agent};
     $t->wait_state("hosta", "arbitrating");
     for my $h ("hosta", "hostb") {
-        my $s = $t->wait_for(6, "reason", sub {
+        my $s = $t->wait_for(PATIENCE, "reason", sub {
             my $s = $t->status($h);
             $s->{reason} =~ /arbiter/ && $s;
         });
@@ -316,7 +324,7 @@ subtest "the arbiter out of reach: both wait, one goes on later" => sub {
     is(scalar $t->outputs("hosta"), $n, "no output meanwhile");
     rename "$t->{dir}/away", "$t->{dir}/arbiter" or die;
     my ($a, $b);
-    $t->wait_for(10, "decision", sub {
+    $t->wait_for(PATIENCE, "decision", sub {
         ($a, $b) = map { $t->status($_)->{state} } "hosta", "hostb";
         "$a $b" =~ /^(alone fenced|fenced live)$/;
     });
@@ -336,7 +344,7 @@ subtest "protected again, and a second failover" => sub {
     my $n = $t->outputs("hosta");
     kill "KILL", @{ $t->{hostb} }{qw(agent qemu)};
     $t->wait_state("hosta", "live");
-    $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+    goes_on($t, $n);
     my @a = $t->outputs("hosta");
     my @b = $t->outputs("hostb");
     ok($b[-1]{ns} < $a[$n]{ns}, "no output after the new primary's first");
@@ -353,7 +361,7 @@ subtest "wrong peers are refused, and the guest keeps running" => sub {
         $t->start;
         my $r = $t->protect("hosta", "hostb", 1);
         if ($r->{ok}) {
-            my $a = $t->wait_for(10, "refusal", sub {
+            my $a = $t->wait_for(PATIENCE, "refusal", sub {
                 my $s = $t->status("hosta");
                 $s->{state} eq "alone" && $s;
             });
@@ -364,7 +372,7 @@ subtest "wrong peers are refused, and the guest keeps running" => sub {
         is($t->status("hostb")->{reason}, "waiting for the primary",
             "$cert: hostb still waits for the right one");
         my $n = $t->outputs("hosta");
-        $t->wait_for(8, "outputs", sub { $t->outputs("hosta") > $n + 10 });
+        goes_on($t, $n);
         pass("$cert: the guest runs");
         $t->stop;
     }
@@ -411,7 +419,7 @@ subtest "a backup host that is down" => sub {
             peer => { host => "hostb", address => "127.0.0.1",
                 port => Agents::free_port() } });
     ok($r->{ok}, "is tried");
-    my $a = $t->wait_for(10, "refusal", sub {
+    my $a = $t->wait_for(PATIENCE, "refusal", sub {
         my $s = $t->status("hosta");
         $s->{state} eq "alone" && $s->{reason} && $s;
     });

@@ -32,7 +32,7 @@ struct pair {
     struct lc_tls *tls_a, *tls_b;
     struct end a, b;           /* a connects, b accepts */
     struct lc_conn_config config_b;
-    int handed;                /* connections that the server handed over */
+    unsigned handed;           /* connections that the server handed over */
 };
 
 extern const struct lc_conn_ops end_ops;

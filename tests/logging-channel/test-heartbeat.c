@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <glib.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -99,11 +100,13 @@ static void test_check(void)
 
 /* ---- sockets ---- */
 
+#define BEATS 15                /* enough for a median of their distances */
+
 struct ear {
     struct lc_beater *h;
     unsigned heard;
     uint64_t last;
-    ft_ns first_at, last_at;
+    ft_ns at[BEATS];
 };
 
 static void alive(struct lc_beater *h, uint64_t number, void *arg)
@@ -113,10 +116,10 @@ static void alive(struct lc_beater *h, uint64_t number, void *arg)
     g_assert_true(e->h == h);
     g_assert_cmpuint(number, >, e->last);
     e->last = number;
-    if (!e->heard++) {
-        e->first_at = ft_monotonic();
+    if (e->heard < BEATS) {
+        e->at[e->heard] = ft_monotonic();
     }
-    e->last_at = ft_monotonic();
+    e->heard++;
 }
 
 static void stop(struct ft_timer *t, void *arg)
@@ -137,6 +140,48 @@ static void run(struct ev_loop *loop, ft_ns ns)
     }
 }
 
+static uint64_t heard(const struct ear *e)
+{
+    return e->heard;
+}
+
+static uint64_t dropped(const struct ear *e)
+{
+    return lc_heartbeat_stats(e->h).dropped;
+}
+
+/* Until e has so many; the bound is for a test that hangs. */
+static void run_until(struct ev_loop *loop, const struct ear *e,
+                      uint64_t (*what)(const struct ear *e), uint64_t n)
+{
+    ft_ns end = ft_monotonic() + 60 * FT_NS_PER_S;
+
+    while (what(e) < n) {
+        g_assert_cmpint(ft_monotonic(), <, end);
+        run(loop, 5 * FT_NS_PER_MS);
+    }
+}
+
+static int compare(const void *a, const void *b)
+{
+    ft_ns x = *(const ft_ns *)a, y = *(const ft_ns *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Half of the beats may be late: this machine may have other work. */
+static ft_ns median_distance(const struct ear *e)
+{
+    ft_ns d[BEATS - 1];
+    size_t i;
+
+    for (i = 0; i < BEATS - 1; i++) {
+        d[i] = e->at[i + 1] - e->at[i];
+    }
+    qsort(d, BEATS - 1, sizeof(d[0]), compare);
+    return d[(BEATS - 1) / 2];
+}
+
 static void converse(const struct sockaddr *address)
 {
     struct lc_heartbeat_secret s = test_secret();
@@ -144,7 +189,6 @@ static void converse(const struct sockaddr *address)
     lc_id na = test_id(10), nb = test_id(11);
     struct ear a = { 0 }, b = { 0 };
     struct ft_err err;
-    ft_ns span;
 
     a.h = lc_heartbeat_open(loop, alive, &a, &err);
     b.h = lc_heartbeat_open(loop, alive, &b, &err);
@@ -154,13 +198,10 @@ static void converse(const struct sockaddr *address)
                                        lc_heartbeat_port(b.h), &err), ==, 0);
     g_assert_cmpint(lc_heartbeat_start(b.h, &s, &nb, &na, address,
                                        lc_heartbeat_port(a.h), &err), ==, 0);
-    run(loop, 1050 * FT_NS_PER_MS);
-    g_assert_cmpuint(a.heard, >=, 8);
-    g_assert_cmpuint(b.heard, >=, 8);
-    g_assert_cmpuint(a.heard, <=, 12);
-    span = (a.last_at - a.first_at) / (a.heard - 1);
-    g_assert_cmpint(span, >, 80 * FT_NS_PER_MS);
-    g_assert_cmpint(span, <, 130 * FT_NS_PER_MS);
+    run_until(loop, &a, heard, BEATS);
+    run_until(loop, &b, heard, BEATS);
+    g_assert_cmpint(median_distance(&a), >, 80 * FT_NS_PER_MS);
+    g_assert_cmpint(median_distance(&a), <, 130 * FT_NS_PER_MS);
     g_assert_cmpuint(lc_heartbeat_stats(b.h).dropped, ==, 0);
     g_assert_cmpint(lc_heartbeat_stats(b.h).heard, >, 0);
 
@@ -169,15 +210,15 @@ static void converse(const struct sockaddr *address)
         struct sockaddr_storage to;
         uint8_t p[LC_HEARTBEAT_SIZE];
         uint64_t before = lc_heartbeat_stats(b.h).dropped;
-        unsigned heard;
+        unsigned count;
         int fd = socket(address->sa_family, SOCK_DGRAM, 0);
         socklen_t n = address->sa_family == AF_INET
                       ? sizeof(struct sockaddr_in)
                       : sizeof(struct sockaddr_in6);
 
         lc_heartbeat_stop(a.h);
-        run(loop, 20 * FT_NS_PER_MS);
-        heard = b.heard;
+        run(loop, 20 * FT_NS_PER_MS);   /* what is under way arrives */
+        count = b.heard;
         memcpy(&to, address, n);
         ((struct sockaddr_in *)&to)->sin_port =
             htons(lc_heartbeat_port(b.h));
@@ -186,8 +227,8 @@ static void converse(const struct sockaddr *address)
         sendto(fd, "hello", 5, 0, (struct sockaddr *)&to, n);
         lc_heartbeat_make(p, &s, &nb, b.last + 1);      /* reflected */
         sendto(fd, p, sizeof(p), 0, (struct sockaddr *)&to, n);
-        run(loop, 50 * FT_NS_PER_MS);
-        g_assert_cmpuint(b.heard, ==, heard);
+        run_until(loop, &b, dropped, before + 3);
+        g_assert_cmpuint(b.heard, ==, count);
         g_assert_cmpuint(lc_heartbeat_stats(b.h).dropped, ==, before + 3);
         close(fd);
     }
@@ -201,9 +242,9 @@ static void converse(const struct sockaddr *address)
     lc_heartbeat_start(b.h, &s, &nb, &na, address, lc_heartbeat_port(a.h),
                        &err);
     b.heard = 0;
-    run(loop, 250 * FT_NS_PER_MS);
-    g_assert_cmpuint(b.heard, >=, 1);
+    run_until(loop, &b, heard, 1);
     lc_heartbeat_stop(b.h);
+    run(loop, 20 * FT_NS_PER_MS);
     a.heard = 0;
     run(loop, 250 * FT_NS_PER_MS);
     g_assert_cmpuint(a.heard, ==, 0);

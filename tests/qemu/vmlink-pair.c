@@ -487,7 +487,7 @@ static uint64_t deadline;
 
 static void begin_wait(const char *seconds)
 {
-    double s = seconds ? atof(seconds) : 20;
+    double s = seconds ? atof(seconds) : 120;
 
     deadline = now_ns(CLOCK_MONOTONIC) + (uint64_t)(s * 1e9);
 }
