@@ -1,14 +1,14 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# load: keep a guest's service busy, unevenly, until it is killed.
+# load: keep a guest's service busy, unevenly, until SIGTERM.
 #
 #   load.pl redis|echo ADDRESS PORT CONNECTIONS
 #
 # Each connection sends bursts of requests, waits for their replies, and now
 # and then pauses for some milliseconds: queues run full, run empty, and are
 # found in every state between. Records of client.pl are left alone. It ends
-# when the service says something wrong.
+# when the service says something wrong, and on SIGTERM when all is answered.
 
 use strict;
 use warnings;
@@ -18,7 +18,8 @@ use Socket qw(IPPROTO_TCP TCP_NODELAY);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
 my ($kind, $address, $port, $connections) = @ARGV;
-my $number = 0;
+my ($number, $stop) = (0, 0);
+$SIG{TERM} = sub { $stop = 1 };
 
 sub now { return clock_gettime(CLOCK_MONOTONIC) }
 
@@ -80,10 +81,10 @@ sub take {
     return;
 }
 
-while (1) {
+while (!$stop || grep { @{ $_->{want} } } values %peer) {
     my $next = now() + 1;
     for my $p (values %peer) {
-        next if @{ $p->{want} };
+        next if $stop || @{ $p->{want} };
         burst($p) if $p->{at} <= now();
         $next = $p->{at} if !@{ $p->{want} } && $p->{at} < $next;
     }

@@ -15,23 +15,50 @@
  * and requests are drained. Nobody can see that from outside, so there is a
  * list of those that were looked at, and everything else is refused by name.
  *
- * What was looked at (10.0):
+ * What was looked at (10.0). State outside vmstate is named, with why it does
+ * no harm; "settled" is hw/core/lockstep-settle.h.
  *
+ *  virtio       what a queue remembers of avail and of its last signal, the
+ *               configuration's generation, start_on_kick: settled. A load
+ *               sets INTx from isr, to the level that it had
  *  virtio-blk   no ioeventfd, no iothread; dma_restart BH only for requests
  *               that an error policy "stop" kept: refused. Its disk is behind
  *               block/lockstep-disk.c
- *  virtio-net   tx bottom half through replay_bh; rsc and tx timers VIRTUAL;
- *               the announce timer is off. Its netdev is behind
- *               net/lockstep-net.c
- *  isa-serial   timers VIRTUAL; no watch, since chardev/lockstep-chr.c takes
- *               all output; modem lines are not polled (no ioctl)
- *  i8042, ps2   input events of the replay engine; throttle timer VIRTUAL
- *  PIIX, ICH9   PM timer VIRTUAL; IDE with empty CD drives only. AHCI without
- *               drives: its bottom half is outside the log
- *  RTC          timers follow -rtc clock=; host time reads are in the log
- *  PIT, (IO)APIC, fdc, i8257: timers VIRTUAL; the DMA controller's idle bottom
- *               half runs only while a floppy transfers: drives must be empty
+ *  virtio-net   tx bottom half through replay_bh, tx timer VIRTUAL; either is
+ *               begun from tx_waiting when a clone's two sides start to run.
+ *               The announce timer is off. Packets that coalesce (rsc) are
+ *               lost in a clone: guest_rsc_ext is off, libvirt has no name for
+ *               it. Its netdev is behind net/lockstep-net.c
+ *  isa-serial   timers VIRTUAL; no watch and no retry, since
+ *               chardev/lockstep-chr.c takes all output; modem lines are not
+ *               polled (no ioctl); thr_ipending is sampled when it is enabled
+ *  i8042, ps2   input events of the replay engine; the throttle timer is off
+ *               (kbd-throttle). A modifier key that is held and a turn of the
+ *               mouse's second wheel that waits are lost: the next Print or
+ *               Pause key, or turn, may diverge, and a new clone is made
+ *  vmmouse      a load puts its handler first, where the guest had put it
+ *  PIIX, ICH9   PM timer and TCO VIRTUAL, in the state. ICH9's SWSMI and
+ *               periodic timers are not: only firmware in SMM enables them,
+ *               and UEFI is refused
+ *  IDE          empty CD drives only: commands without data or a few bytes by
+ *               PIO; atapi_dma is not in the state
+ *  AHCI         without drives: its bottom half is outside the log
+ *  RTC          timers follow -rtc clock=; host time reads are in the log; the
+ *               timer for lost ticks is settled
+ *  PIT, lapic   timers VIRTUAL, deadlines in the state
+ *  ioapic       count of levels that stay, and the pause after: settled
+ *  fdc, i8257   timer VIRTUAL, in the state; the DMA controller's status and
+ *               idle bottom half matter while a floppy transfers: drives must
+ *               be empty
+ *  fw_cfg       each side has its own, read again after a reset: kernel,
+ *               initrd and ROMs must be the same on both hosts
+ *  kvmvapic     a load maps its ROM and reports TPR accesses as the source
+ *               does; its page is used by 32-bit Windows only
+ *  PCI          MSI-X table and pending bits, root ports: in the state
  *  VGA          retrace from VIRTUAL; the display is only read
+ *
+ * Timers of the same nanosecond run in the order in which they were armed; a
+ * replica's were armed in the order of loading. Nothing has been seen of it.
  */
 
 #include "qemu/osdep.h"
