@@ -556,7 +556,7 @@ void bak_driver_status(struct bak_driver *d, struct ft_pair_status *s)
     }
     snprintf(s->reason, sizeof(s->reason), "%s%s%s%s%s", why,
              *why && d->detail[0] ? ": " : "", d->detail,
-             trouble ? "; arbiter: " : "", trouble ? trouble : "");
+             trouble ? "; " : "", trouble ? trouble : "");
     s->pair = d->c.pair;
     s->generation = d->c.generation;
     snprintf(s->peer, sizeof(s->peer), "%s", d->peer);

@@ -484,7 +484,7 @@ void pri_driver_status(struct pri_driver *d, struct ft_pair_status *s)
     s->state = d->live ? "live" : pri_pair_state(d->core.state);
     snprintf(s->reason, sizeof(s->reason), "%s%s%s%s%s", why,
              *why && d->detail[0] ? ": " : "",
-             *why ? d->detail : "", trouble ? "; arbiter: " : "",
+             *why ? d->detail : "", trouble ? "; " : "",
              trouble ? trouble : "");
     s->pair = d->pair;
     s->generation = d->core.next ? d->core.next : d->core.generation;

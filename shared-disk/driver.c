@@ -103,7 +103,7 @@ static void on_answer(const struct tas_answer *a, void *arg)
         note_trouble(d, a->err.text);
     } else if (a->kind == TAS_EV_READ && a->seen.kind == TAS_ABSENT &&
                d->core.op == TAS_OP_TAKE) {
-        note_trouble(d, "it has no record of this VM");
+        note_trouble(d, "arbiter: it has no record of this VM");
     }
     step(d, &ev);
 }
@@ -119,7 +119,7 @@ static void on_timer(struct ft_timer *t, void *arg)
         return;
     }
     if (d->core.state == TAS_ST_READING || d->core.state == TAS_ST_TRYING) {
-        note_trouble(d, "the storage does not answer");
+        note_trouble(d, "arbiter: the storage does not answer");
     }
     step(d, &ev);
 }
