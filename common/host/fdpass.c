@@ -132,8 +132,7 @@ int ft_unix_listen(const char *path, int type, unsigned mode,
 {
     struct sockaddr_un sun;
     struct stat st;
-    mode_t mask;
-    int fd, rc;
+    int fd;
 
     if (fill_address(&sun, path, err) < 0) {
         return -1;
@@ -157,11 +156,12 @@ int ft_unix_listen(const char *path, int type, unsigned mode,
     if (fd < 0) {
         return ft_err_sys(err, errno, "UNIX socket %s", path);
     }
-    /* The mode must hold from the first moment, not from a later chmod. */
-    mask = umask(0777 & ~mode);
-    rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun));
-    umask(mask);
-    if (rc < 0 || listen(fd, 64) < 0) {
+    /* The mode must hold from the first moment, not from a later chmod: the
+     * file gets the socket's own (less the umask, which other threads may
+     * rely on and which is left alone). */
+    if (fchmod(fd, mode) < 0 ||
+        bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 ||
+        listen(fd, 64) < 0) {
         ft_err_sys(err, errno, "UNIX socket %s: cannot listen", path);
         close(fd);
         return -1;

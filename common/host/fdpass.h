@@ -28,8 +28,9 @@ ssize_t ft_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max_fds,
                     size_t *nfds, struct ft_err *err);
 
 /* UNIX sockets. type: SOCK_STREAM or SOCK_SEQPACKET; the results are
- * non-blocking and close-on-exec. listen: replaces a stale socket file, gives
- * it `mode`. Both refuse a path that does not fit, naming it. */
+ * non-blocking and close-on-exec. listen: replaces a stale socket file; the new
+ * one has `mode`, less the umask, from its first moment. Both refuse a path
+ * that does not fit, naming it. */
 int ft_unix_listen(const char *path, int type, unsigned mode,
                    struct ft_err *err);
 int ft_unix_connect(const char *path, int type, struct ft_err *err);

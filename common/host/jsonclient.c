@@ -16,6 +16,9 @@ int ft_json_client_open(const char *path, struct ft_err *err)
     return ft_unix_connect(path, SOCK_STREAM, err);
 }
 
+/* How long a peer may take nothing while the socket is full. */
+#define SEND_MS 5000
+
 static int wait_for(int fd, short events, int timeout_ms, struct ft_err *err)
 {
     struct pollfd p = { .fd = fd, .events = events };
@@ -28,8 +31,9 @@ static int wait_for(int fd, short events, int timeout_ms, struct ft_err *err)
         return ft_err_sys(err, errno, "UNIX socket");
     }
     if (!rc) {
-        return ft_err_set(err, ETIMEDOUT, "no answer within %d ms",
-                          timeout_ms);
+        return ft_err_set(err, ETIMEDOUT, "%s within %d ms",
+                          events == POLLIN ? "no answer"
+                          : "the other side takes nothing", timeout_ms);
     }
     return 0;
 }
@@ -51,7 +55,7 @@ int ft_json_client_send(int fd, json_t *msg, struct ft_err *err)
         if (sent >= 0) {
             done += (size_t)sent;
         } else if (errno == EAGAIN) {
-            if (wait_for(fd, POLLOUT, -1, err) < 0) {
+            if (wait_for(fd, POLLOUT, SEND_MS, err) < 0) {
                 goto out;
             }
         } else if (errno != EINTR) {

@@ -57,7 +57,7 @@ struct ft_json {
 struct ft_json_server {
     struct ev_loop *loop;
     int fd;
-    struct ft_watch watch;
+    struct ft_listener listener;
     char *path;
     unsigned max, count;
     const struct ft_json_ops *ops;
@@ -492,7 +492,7 @@ static void accept_cb(struct ft_watch *w, int events, void *arg)
 
     (void)w;
     (void)events;
-    fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    fd = ft_listener_accept(&s->listener);
     if (fd < 0) {
         return;
     }
@@ -543,8 +543,7 @@ struct ft_json_server *ft_json_listen(struct ev_loop *loop, const char *path,
     s->ops = ops;
     s->opened = opened;
     s->arg = arg;
-    ft_watch_init(&s->watch, loop, s->fd, accept_cb, s);
-    ft_watch_set(&s->watch, EV_READ);
+    ft_listener_init(&s->listener, loop, s->fd, accept_cb, s);
     return s;
 }
 
@@ -556,7 +555,7 @@ void ft_json_server_close(struct ft_json_server *s)
     while (s->first) {
         ft_json_close(s->first);
     }
-    ft_watch_stop(&s->watch);
+    ft_listener_stop(&s->listener);
     unlink(s->path);
     close(s->fd);
     free(s->path);

@@ -76,7 +76,9 @@ void ft_json_server_each(struct ft_json_server *s,
                          void (*fn)(struct ft_json *j, void *arg), void *arg);
 
 /* Without a loop, for command-line programs: connect, send one line, then
- * take lines one at a time. timeout_ms < 0: wait for ever. */
+ * take lines one at a time. timeout_ms < 0: wait for ever. A peer that takes
+ * nothing for 5 s makes send fail; then part of the line may have gone, and the
+ * connection is of no more use. */
 int ft_json_client_open(const char *path, struct ft_err *err);
 int ft_json_client_send(int fd, json_t *msg, struct ft_err *err);
 struct ft_json_reader {

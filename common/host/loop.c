@@ -2,6 +2,9 @@
 /* loop.c - thin helpers on libev */
 #include "common/host/loop.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+
 static void timer_cb(struct ev_loop *loop, ev_timer *w, int revents)
 {
     struct ft_timer *t = w->data;
@@ -99,4 +102,39 @@ void ft_watch_stop(struct ft_watch *w)
     if (w->loop) {
         ev_io_stop(w->loop, &w->w);
     }
+}
+
+static void rest_cb(struct ft_timer *t, void *arg)
+{
+    struct ft_listener *l = arg;
+
+    (void)t;
+    ft_watch_set(&l->watch, EV_READ);
+}
+
+void ft_listener_init(struct ft_listener *l, struct ev_loop *loop, int fd,
+                      ft_watch_fn *fn, void *arg)
+{
+    ft_watch_init(&l->watch, loop, fd, fn, arg);
+    ft_timer_init(&l->rest, loop, rest_cb, l);
+    ft_watch_set(&l->watch, EV_READ);
+}
+
+int ft_listener_accept(struct ft_listener *l)
+{
+    int fd = accept4(l->watch.w.fd, NULL, NULL,
+                     SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+                   errno == ENOBUFS)) {
+        ft_watch_stop(&l->watch);
+        ft_timer_after(&l->rest, FT_NS_PER_S);
+    }
+    return fd;
+}
+
+void ft_listener_stop(struct ft_listener *l)
+{
+    ft_watch_stop(&l->watch);
+    ft_timer_stop(&l->rest);
 }

@@ -55,4 +55,20 @@ void ft_watch_init(struct ft_watch *w, struct ev_loop *loop, int fd,
 void ft_watch_set(struct ft_watch *w, int events);
 void ft_watch_stop(struct ft_watch *w);
 
+/* A listening socket. fn is called when a connection waits, and takes it with
+ * ft_listener_accept(). */
+struct ft_listener {
+    struct ft_watch watch;
+    struct ft_timer rest;
+};
+
+/* Borrows fd, and listens at once. */
+void ft_listener_init(struct ft_listener *l, struct ev_loop *loop, int fd,
+                      ft_watch_fn *fn, void *arg);
+/* The connection (non-blocking, close-on-exec), or -1 and errno. Where no
+ * descriptor or memory is left the listener rests for a second: the connection
+ * that waits would wake the loop again and again. */
+int ft_listener_accept(struct ft_listener *l);
+void ft_listener_stop(struct ft_listener *l);
+
 #endif

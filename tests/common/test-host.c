@@ -294,6 +294,7 @@ static void test_unix_sockets(void)
     char longer[200];
     struct ft_err err;
     struct stat st;
+    mode_t mask;
     int fd, client;
 
     g_assert_cmpint(ft_unix_connect(path, SOCK_STREAM, &err), ==, -1);
@@ -312,6 +313,14 @@ static void test_unix_sockets(void)
     /* left behind by one that was killed */
     fd = ft_unix_listen(path, SOCK_STREAM, 0660, &err);
     g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    /* the mode is not the umask's business, which stays as it was */
+    mask = umask(0);
+    fd = ft_unix_listen(path, SOCK_STREAM, 0600, &err);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(umask(mask), ==, 0);
+    stat(path, &st);
+    g_assert_cmpint(st.st_mode & 0777, ==, 0600);
     close(fd);
     unlink(path);
     g_assert_true(g_file_set_contents(path, "precious", -1, NULL));

@@ -7,6 +7,7 @@
 #include <glib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -371,6 +372,66 @@ static void test_blocking_client(void)
     g_assert_cmpint(ft_json_client_open(path, &err), ==, -1);
 }
 
+/* Nobody reads: a send must come to an end. */
+static void test_blocking_client_bounded(void)
+{
+    struct ft_err err;
+    char *big = g_strnfill(400000, 'x');
+    json_t *m = json_pack("{s:s}", "do", big);
+    gint64 begin = g_get_monotonic_time();
+    int fds[2], rc = 0;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds),
+                    ==, 0);
+    for (int i = 0; i < 100 && rc == 0; i++) {
+        rc = ft_json_client_send(fds[0], m, &err);
+    }
+    g_assert_cmpint(rc, ==, -1);
+    g_assert_nonnull(strstr(err.text, "takes nothing"));
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 20 * G_USEC_PER_SEC);
+    json_decref(m);
+    g_free(big);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void stop_loop(struct ft_timer *t, void *arg)
+{
+    (void)arg;
+    ev_break(t->loop, EVBREAK_ALL);
+}
+
+/* A connection waits and cannot be taken: the loop must not spin. */
+static void test_no_descriptor_left(void)
+{
+    struct rlimit old, none;
+    struct setup s = { 0 };
+    struct ft_timer t;
+    struct ft_err err;
+    unsigned before;
+    int fd;
+
+    s.server = ft_json_listen(loop, path, 0600, 3, &ops, on_opened,
+                              &s.server_end, &err);
+    fd = ft_json_client_open(path, &err);
+    g_assert_cmpint(fd, >=, 0);
+    getrlimit(RLIMIT_NOFILE, &old);
+    none = old;
+    none.rlim_cur = (rlim_t)fd;
+    setrlimit(RLIMIT_NOFILE, &none);
+    before = ev_iteration(loop);
+    ft_timer_init(&t, loop, stop_loop, NULL);
+    ft_timer_after(&t, 300 * FT_NS_PER_MS);
+    ev_run(loop, 0);
+    setrlimit(RLIMIT_NOFILE, &old);
+    g_assert_cmpuint(ev_iteration(loop) - before, <, 10);
+    g_assert_cmpuint(s.server_end.opened, ==, 0);
+    until(&s.server_end.opened, 1);   /* it is taken when there is room */
+    close(fd);
+    until(&s.server_end.gone, 1);
+    ft_json_server_close(s.server);
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -397,6 +458,10 @@ int main(int argc, char **argv)
     g_test_add_func("/jsonline/connections are bounded", test_too_many);
     g_test_add_func("/jsonline/a client without a loop",
                     test_blocking_client);
+    g_test_add_func("/jsonline/a client without a loop does not wait for ever",
+                    test_blocking_client_bounded);
+    g_test_add_func("/jsonline/without descriptors a listener rests",
+                    test_no_descriptor_left);
     rc = g_test_run();
     ev_loop_destroy(loop);
     rmdir(dir);
