@@ -4,10 +4,21 @@
  *
  * Theory of Operation
  *
- * The sections follow the rules of docs/architecture.md, "The rules", in
- * their order; each rule stands above the code that obeys it, with
- * the paper's sentence (Scales, Nelson and Venkitachalam 2010) where the rule
- * comes from there. bak_step() at the end tells one event after the other.
+ * To be read next to the paper (Scales, Nelson and Venkitachalam 2010) and
+ * primary/machine.c. The sections follow docs/architecture.md, "The rules", in
+ * their order:
+ *
+ *   rule 1    the Output Rule: acknowledging  paper, 2.2
+ *   rule 2    divergence                      ours
+ *   rule 3    detection                       paper, 2.3
+ *   rule 4    arbitration                     paper, 2.3
+ *   rule 5    when it may contend             paper, 2.3
+ *   rule 6    the promise, and RELINQUISH     ours
+ *   rule 7    go-live                         paper, 2.3 and 3.4
+ *   rule 8    announced protection            paper, 3.1
+ *   rule 11   control entries                 paper, 3.3
+ *
+ * bak_step() at the end tells one event after the other.
  *
  * Three facts carry the proof:
  * - the only way to ARBITRATING leads through SUSPECTING, and that is entered
@@ -78,33 +89,36 @@ static void bak_end(struct bak *b, enum bak_reason why,
     bak_kill(b, BAK_ST_ENDED, why, up);
 }
 
+/* Told below, each at its rule. */
+static void bak_promise(struct bak *b, ft_ns now);
+static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up);
+static void bak_fence_peer(struct bak *b, struct bak_update *up);
+
+/* ---- rule 1: the Output Rule, acknowledging ----------------------------- */
+
 /*
- * Rule 1 and rule 6. An acknowledgement says that the entries are in memory
- * here, not that they were executed: "as long as the backup VM receives all
- * log entries, [...] it will be able to reach the exact state". And it is a
- * promise not to go live within lease + margin, counted from now on: `now`
- * was read after the entries came, so it is later than the moment from which
- * the primary counts its lease. The margin covers the drift of the clocks.
+ * An acknowledgement says that the entries are in memory here, not that they
+ * were executed: "as long as the backup VM receives all log entries, [...] it
+ * will be able to reach the exact state". It is a promise as well (rule 6).
  */
 static void bak_take_entries(struct bak *b, const struct bak_event *ev,
                              struct bak_update *up)
 {
     struct bak_effect *e;
-    ft_ns promise = ev->now + b->timing.lease + b->timing.margin;
 
     b->received = ev->position;
     b->logged = ev->now;
-    if (promise > b->promise) {
-        b->promise = promise;
-    }
+    bak_promise(b, ev->now);
     e = bak_do(up, BAK_DO_SEND_ACK);
     e->position = b->received;
     e->stamp = ev->stamp;
 }
 
+/* ---- rule 2: divergence ------------------------------------------------- */
+
 /*
- * Rule 2. A replica that differs from the log can never go live, and says
- * so. RELINQUISH follows when it is reaped.
+ * A replica that differs from the log can never go live, and says so.
+ * RELINQUISH follows when it is reaped.
  */
 static void bak_diverged(struct bak *b, const struct bak_event *ev,
                          struct bak_update *up)
@@ -118,49 +132,13 @@ static void bak_diverged(struct bak *b, const struct bak_event *ev,
     bak_kill(b, BAK_ST_DIVERGED, BAK_WHY_DIVERGED, up);
 }
 
-/*
- * Rule 5. "The backup VM must continue replaying its execution from the log
- * entries until it has consumed the last log entry. At that point, the
- * backup VM will stop replaying mode and start executing as a normal VM."
- * Before it contends it has proved by a read that it can reach the disk.
- * Rule 6: and its promise has expired, or the primary's RELINQUISH gives it
- * back.
- * Rule 4: and it wins the test-and-set, or holds that RELINQUISH. The claim
- * then runs beside, so that no cold start finds the record free.
- */
-static void bak_fence_peer(struct bak *b, struct bak_update *up)
-{
-    b->state = BAK_ST_FENCING_PEER;
-    b->waiting = true;
-    bak_do(up, BAK_DO_FENCE_PEER);
-}
-
-static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up)
-{
-    struct bak_effect *e;
-
-    if (b->state == BAK_ST_ARBITRATING && b->relinquished) {
-        bak_fence_peer(b, up);
-        return;
-    }
-    if (b->state != BAK_ST_SUSPECTING || b->executed != b->received
-        || !b->disk_ok || (now < b->promise && !b->relinquished)) {
-        return;
-    }
-    e = bak_do(up, BAK_DO_ARBITRATE);
-    e->generation = b->generation;
-    e->relinquished = b->relinquished;
-    b->state = BAK_ST_ARBITRATING;
-    if (b->relinquished) {
-        bak_fence_peer(b, up);
-    }
-}
+/* ---- rule 3: detection -------------------------------------------------- */
 
 /*
- * Rule 3, detection. "A failure is declared if heartbeating or logging
- * traffic has stopped for longer than a specific timeout." A closed channel
- * counts at once; so does a primary whose agent lives but whose QEMU writes
- * nothing, once the replica waits for it.
+ * "A failure is declared if heartbeating or logging traffic has stopped for
+ * longer than a specific timeout." A closed channel counts at once; so does a
+ * primary whose agent lives but whose QEMU writes nothing, once the replica
+ * waits for it.
  */
 static void bak_suspect(struct bak *b, ft_ns now, enum bak_reason why,
                         struct bak_update *up)
@@ -220,7 +198,10 @@ static ft_ns bak_silence(const struct bak *b)
     return at;
 }
 
-/* Rule 4: the grant. Lost: halt for good. */
+/* ---- rule 4: arbitration ------------------------------------------------ */
+
+/* "If the operation succeeds, the VM is allowed to go live. If the operation
+ * fails, [...] the current VM actually halts itself." */
 static void bak_arbitrated(struct bak *b, const struct bak_event *ev,
                            struct bak_update *up)
 {
@@ -238,78 +219,56 @@ static void bak_arbitrated(struct bak *b, const struct bak_event *ev,
     }
 }
 
-/*
- * Rule 7, go-live: last entry consumed, disk reachable, arbiter won; fence,
- * its result unknown: wait; open the disk, live. Each step follows the answer
- * of the one before.
- */
-static void bak_go_live(struct bak *b, struct bak_update *up)
-{
-    b->state = BAK_ST_GOING_LIVE;
-    b->waiting = true;
-    bak_do(up, BAK_DO_GO_LIVE)->position = b->received;
-}
-
-static void bak_try_later(struct bak *b, ft_ns now)
-{
-    b->waiting = false;
-    b->until = now + b->timing.retry;
-}
-
-static void bak_retry(struct bak *b, struct bak_update *up)
-{
-    b->waiting = true;
-    switch (b->state) {
-    case BAK_ST_SUSPECTING:
-        bak_do(up, BAK_DO_PROBE_DISK);
-        break;
-    case BAK_ST_FENCING_PEER:
-        bak_do(up, BAK_DO_FENCE_PEER);
-        break;
-    case BAK_ST_GOING_LIVE:
-        bak_do(up, BAK_DO_GO_LIVE)->position = b->received;
-        break;
-    default:
-        break;
-    }
-}
-
-/* Rule 8: may contend only after it received PROTECTED, and after all that
- * was sent before it. */
-static void bak_announced(struct bak *b, const struct bak_event *ev,
-                          struct bak_update *up)
-{
-    if (b->state == BAK_ST_LOADING || ev->position > b->received) {
-        bak_peer_lost(b, ev->now, BAK_WHY_PEER_BAD, up);
-    } else if (b->state == BAK_ST_LOADED) {
-        b->state = BAK_ST_PROTECTED;
-        b->announced = true;
-        b->logged = ev->now;
-    }
-}
+/* ---- rule 5: when it may contend ---------------------------------------- */
 
 /*
- * Rule 11, control entries: a power-off entry ends the backup instead of a
- * go-live (I6), wherever it is on its way there.
+ * "The backup VM must continue replaying its execution from the log entries
+ * until it has consumed the last log entry. At that point, the backup VM will
+ * stop replaying mode and start executing as a normal VM." Before it contends
+ * it has proved by a read that it can reach the disk (rule 5), and its promise
+ * has expired, or the primary's RELINQUISH gives it back (rule 6). With that
+ * RELINQUISH it need not win (rule 4): the claim then runs beside, so that no
+ * cold start finds the record free.
  */
-static void bak_powered_off(struct bak *b, struct bak_update *up)
+static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up)
 {
-    if (IN(b, LISTENING | CONTENDING)) {
-        bak_end(b, BAK_WHY_POWER_OFF, up);
+    struct bak_effect *e;
+
+    if (b->state == BAK_ST_ARBITRATING && b->relinquished) {
+        bak_fence_peer(b, up);
+        return;
+    }
+    if (b->state != BAK_ST_SUSPECTING || b->executed != b->received
+        || !b->disk_ok || (now < b->promise && !b->relinquished)) {
+        return;
+    }
+    e = bak_do(up, BAK_DO_ARBITRATE);
+    e->generation = b->generation;
+    e->relinquished = b->relinquished;
+    b->state = BAK_ST_ARBITRATING;
+    if (b->relinquished) {
+        bak_fence_peer(b, up);
     }
 }
 
-static void bak_told_to_end(struct bak *b, const struct bak_event *ev,
-                            struct bak_update *up)
+/* ---- rule 6: the promise, and RELINQUISH -------------------------------- */
+
+/*
+ * Who acknowledges will not go live within lease + margin, counted from now
+ * on: `now` was read after the entries came, so it is later than the moment
+ * from which the primary counts its lease. The margin covers the drift of the
+ * clocks.
+ */
+static void bak_promise(struct bak *b, ft_ns now)
 {
-    if (ev->code == 2) {
-        bak_powered_off(b, up);
-    } else if (IN(b, LISTENING)) {
-        bak_kill(b, BAK_ST_ENDING, BAK_WHY_UNPROTECTED, up);
+    ft_ns promise = now + b->timing.lease + b->timing.margin;
+
+    if (promise > b->promise) {
+        b->promise = promise;
     }
 }
 
-/* Rule 6, end: RELINQUISH after the reaping, and only then. */
+/* RELINQUISH after the reaping, and only then. */
 static void bak_relinquish(struct bak *b, ft_ns now, struct bak_update *up)
 {
     b->qemu_gone = true;
@@ -354,6 +313,91 @@ static void bak_qemu_died(struct bak *b, const struct bak_event *ev,
         break;
     }
 }
+
+/* ---- rule 7: go-live ---------------------------------------------------- */
+
+/*
+ * Last entry consumed, disk reachable, arbiter won; fence, its result unknown:
+ * wait; open the disk, live. Each step follows the answer of the one before.
+ */
+static void bak_fence_peer(struct bak *b, struct bak_update *up)
+{
+    b->state = BAK_ST_FENCING_PEER;
+    b->waiting = true;
+    bak_do(up, BAK_DO_FENCE_PEER);
+}
+
+static void bak_go_live(struct bak *b, struct bak_update *up)
+{
+    b->state = BAK_ST_GOING_LIVE;
+    b->waiting = true;
+    bak_do(up, BAK_DO_GO_LIVE)->position = b->received;
+}
+
+static void bak_try_later(struct bak *b, ft_ns now)
+{
+    b->waiting = false;
+    b->until = now + b->timing.retry;
+}
+
+static void bak_retry(struct bak *b, struct bak_update *up)
+{
+    b->waiting = true;
+    switch (b->state) {
+    case BAK_ST_SUSPECTING:
+        bak_do(up, BAK_DO_PROBE_DISK);
+        break;
+    case BAK_ST_FENCING_PEER:
+        bak_do(up, BAK_DO_FENCE_PEER);
+        break;
+    case BAK_ST_GOING_LIVE:
+        bak_do(up, BAK_DO_GO_LIVE)->position = b->received;
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- rule 8: announced protection --------------------------------------- */
+
+/* May contend only after it received PROTECTED, and after all that was sent
+ * before it. */
+static void bak_announced(struct bak *b, const struct bak_event *ev,
+                          struct bak_update *up)
+{
+    if (b->state == BAK_ST_LOADING || ev->position > b->received) {
+        bak_peer_lost(b, ev->now, BAK_WHY_PEER_BAD, up);
+    } else if (b->state == BAK_ST_LOADED) {
+        b->state = BAK_ST_PROTECTED;
+        b->announced = true;
+        b->logged = ev->now;
+    }
+}
+
+/* ---- rule 11: control entries ------------------------------------------- */
+
+/*
+ * A power-off entry ends the backup instead of a go-live (I6), wherever it is
+ * on its way there.
+ */
+static void bak_powered_off(struct bak *b, struct bak_update *up)
+{
+    if (IN(b, LISTENING | CONTENDING)) {
+        bak_end(b, BAK_WHY_POWER_OFF, up);
+    }
+}
+
+static void bak_told_to_end(struct bak *b, const struct bak_event *ev,
+                            struct bak_update *up)
+{
+    if (ev->code == 2) {
+        bak_powered_off(b, up);
+    } else if (IN(b, LISTENING)) {
+        bak_kill(b, BAK_ST_ENDING, BAK_WHY_UNPROTECTED, up);
+    }
+}
+
+/* ---- one event after the other ------------------------------------------ */
 
 static void bak_timeout(struct bak *b, const struct bak_event *ev,
                         struct bak_update *up)

@@ -4,10 +4,18 @@
  *
  * Theory of Operation
  *
- * The sections follow the rules of docs/architecture.md, "The rules", in
- * their order; each rule stands above the code that obeys it, with
- * the paper's sentence (Scales, Nelson and Venkitachalam 2010) where the rule
- * comes from there. pri_step() at the end tells one event after the other.
+ * To be read next to the paper (Scales, Nelson and Venkitachalam 2010). The
+ * sections follow docs/architecture.md, "The rules", in their order:
+ *
+ *   rule 1    the Output Rule                 paper, 2.2
+ *   rule 3    detection                       paper, 2.3
+ *   rule 4    arbitration                     paper, 2.3
+ *   rule 6    the lease, and RELINQUISH       ours
+ *   rule 8    announcing protection           paper, 3.1
+ *   rule 11   control entries                 paper, 3.3
+ *
+ * Rules 2, 5 and 7 are the backup's (backup/machine.c). pri_step() at the end
+ * tells one event after the other.
  *
  * Two facts carry the proof:
  * - `generation` becomes the new pair's in the step that sends PROTECTED. Up
@@ -81,22 +89,18 @@ static void pri_alone(struct pri *p)
     p->state = p->qemu_gone ? PRI_ST_ENDED : PRI_ST_ALONE;
 }
 
-static void pri_go_alone(struct pri *p, struct pri_update *up)
-{
-    pri_leave_pair(p);
-    if (p->qemu_gone) {
-        p->state = PRI_ST_ENDED;
-        return;
-    }
-    p->gate = PRI_GATE_FREE;
-    p->state = p->powered_off ? PRI_ST_ENDED : PRI_ST_GOING_ALONE;
-    pri_do(up, PRI_DO_GO_ALONE);
-}
+/* Told below, each at its rule. */
+static void pri_contend(struct pri *p, struct pri_update *up);
+static bool pri_renew_lease(struct pri *p, ft_ns stamp);
+static void pri_abort_clone(struct pri *p, enum pri_reason why,
+                            struct pri_update *up);
+
+/* ---- rule 1: the Output Rule -------------------------------------------- */
 
 /*
- * Rule 1, the Output Rule. "The primary VM may not send an output to the
- * external world, until the backup VM has received and acknowledged the log
- * entry associated with the operation producing the output."
+ * "The primary VM may not send an output to the external world, until the
+ * backup VM has received and acknowledged the log entry associated with the
+ * operation producing the output."
  *
  * QEMU holds each output and releases it by what stands in the shared page;
  * this core writes the page. Entries go out as QEMU commits them, with our
@@ -119,13 +123,8 @@ static void pri_send_entries(struct pri *p, const struct pri_event *ev,
     e->stamp = p->stamp;
 }
 
-/*
- * Rule 6, the lease: an acknowledgement is also the backup's promise not to
- * go live within `lease`, counted here from the moment *before* the entries
- * that it echoes were sent. A zero stamp promises nothing.
- *
- * Returns false when the peer acknowledges what was never sent.
- */
+/* Acknowledged: held outputs up to there may leave. Returns false when the
+ * peer acknowledges what was never sent. */
 static bool pri_take_ack(struct pri *p, const struct pri_event *ev,
                          struct pri_update *up)
 {
@@ -139,10 +138,7 @@ static bool pri_take_ack(struct pri *p, const struct pri_event *ev,
         p->acked = ev->position;
         news = true;
     }
-    if (ev->stamp != 0 && ev->stamp + p->timing.lease > p->lease_until) {
-        p->lease_until = ev->stamp + p->timing.lease;
-        news = true;
-    }
+    news |= pri_renew_lease(p, ev->stamp);
     if (news && p->gate == PRI_GATE_RULE) {
         e = pri_do(up, PRI_DO_RELEASE);
         e->position = p->acked;
@@ -151,29 +147,18 @@ static bool pri_take_ack(struct pri *p, const struct pri_event *ev,
     return true;
 }
 
+/* ---- rule 3: detection -------------------------------------------------- */
+
 /*
- * Rule 3, detection. "A failure is declared if heartbeating or logging
- * traffic has stopped for longer than a specific timeout." A closed channel
+ * "A failure is declared if heartbeating or logging traffic has stopped for
+ * longer than a specific timeout." pri_timeout() counts; a closed channel
  * counts at once.
  *
- * Rule 4. Whoever wants to be alone, the primary too, first wins the
- * test-and-set for its generation. "If the operation succeeds, the VM is
- * allowed to go live. If the operation fails, then the other VM must have
- * already gone live, so the current VM actually halts itself. If the VM
- * cannot access the shared storage when trying to do the atomic operation,
- * then it just waits until it can."
- *
- * A primary whose own QEMU writes no log is itself what failed: it contends
- * only when a healthy backup would have won. One whose guest powered off
- * does not wait, since it contends to keep the backup from going live (I6).
+ * The gate is shut before anything else is done. A primary whose own QEMU
+ * writes no log is itself what failed: it contends only when a healthy backup
+ * would have won. One whose guest powered off does not wait, since it contends
+ * to keep the backup from going live (I6).
  */
-static void pri_contend(struct pri *p, struct pri_update *up)
-{
-    p->state = PRI_ST_ARBITRATING;
-    p->until = 0;
-    pri_do(up, PRI_DO_ARBITRATE)->generation = p->generation;
-}
-
 static void pri_suspect(struct pri *p, ft_ns now, enum pri_reason why,
                         struct pri_update *up)
 {
@@ -193,19 +178,49 @@ static void pri_suspect(struct pri *p, ft_ns now, enum pri_reason why,
     pri_contend(p, up);
 }
 
-/* An agent that finds its QEMU recording: its predecessor died. The gate of
- * such a QEMU is shut. Whether free(g) was written is unknown, hence
- * RECLAIMING before it contends. */
-static void pri_adopt_orphan(struct pri *p, const struct pri_event *ev)
+/* The peer is lost, or cannot be believed any more. */
+static void pri_peer_lost(struct pri *p, ft_ns now, enum pri_reason why,
+                          struct pri_update *up)
 {
-    p->generation = ev->generation;
-    p->highest = ev->generation > p->highest ? ev->generation : p->highest;
-    p->recording = p->orphan = true;
-    p->reason = PRI_WHY_ORPHAN;
-    p->gate = PRI_GATE_SHUT; /* QEMU has shut it by itself */
-    p->state = PRI_ST_SUSPECTING;
-    p->until = ev->now + p->timing.detect + p->timing.lease
-               + p->timing.margin + p->timing.grace;
+    if (IN(p, UNBOUND)) {
+        pri_abort_clone(p, why, up);
+    } else if (IN(p, BOUND)) {
+        pri_suspect(p, now, why, up);
+    } else if (p->state == PRI_ST_RELINQUISHING) {
+        pri_do(up, PRI_DO_CLOSE);
+        pri_leave_pair(p);
+        p->state = PRI_ST_ENDED;
+    }
+}
+
+/* ---- rule 4: arbitration ------------------------------------------------ */
+
+/*
+ * Whoever wants to be alone, the primary too, first wins the test-and-set for
+ * its generation. "If the operation succeeds, the VM is allowed to go live.
+ * If the operation fails, then the other VM must have already gone live, so
+ * the current VM actually halts itself. If the VM cannot access the shared
+ * storage when trying to do the atomic operation, then it just waits until it
+ * can."
+ */
+static void pri_contend(struct pri *p, struct pri_update *up)
+{
+    p->state = PRI_ST_ARBITRATING;
+    p->until = 0;
+    pri_do(up, PRI_DO_ARBITRATE)->generation = p->generation;
+}
+
+/* Granted, or never bound: record no more, release all. */
+static void pri_go_alone(struct pri *p, struct pri_update *up)
+{
+    pri_leave_pair(p);
+    if (p->qemu_gone) {
+        p->state = PRI_ST_ENDED;
+        return;
+    }
+    p->gate = PRI_GATE_FREE;
+    p->state = p->powered_off ? PRI_ST_ENDED : PRI_ST_GOING_ALONE;
+    pri_do(up, PRI_DO_GO_ALONE);
 }
 
 static void pri_arbitrated(struct pri *p, const struct pri_event *ev,
@@ -227,10 +242,8 @@ static void pri_arbitrated(struct pri *p, const struct pri_event *ev,
     }
 }
 
-/*
- * Rule 4, continued: the peer's acknowledged RELINQUISH frees us as well. The
- * claim goes on beside it, so that no cold start finds the record free.
- */
+/* The peer's RELINQUISH frees us as well. The claim goes on beside it, so that
+ * no cold start finds the record free. */
 static void pri_relinquished(struct pri *p, struct pri_update *up)
 {
     if (p->reason == PRI_WHY_NONE) {
@@ -243,8 +256,43 @@ static void pri_relinquished(struct pri *p, struct pri_update *up)
 }
 
 /*
- * Rule 6, end: RELINQUISH says that the gate is shut and QEMU is reaped, so
- * it is sent only from QEMU_DIED. Afterwards this side never contends.
+ * An agent that finds its QEMU recording: its predecessor died. The gate of
+ * such a QEMU is shut. Whether free(g) was written is unknown, hence
+ * RECLAIMING before it contends.
+ */
+static void pri_adopt_orphan(struct pri *p, const struct pri_event *ev)
+{
+    p->generation = ev->generation;
+    p->highest = ev->generation > p->highest ? ev->generation : p->highest;
+    p->recording = p->orphan = true;
+    p->reason = PRI_WHY_ORPHAN;
+    p->gate = PRI_GATE_SHUT; /* QEMU has shut it by itself */
+    p->state = PRI_ST_SUSPECTING;
+    p->until = ev->now + p->timing.detect + p->timing.lease
+               + p->timing.margin + p->timing.grace;
+}
+
+/* ---- rule 6: the lease, and RELINQUISH ---------------------------------- */
+
+/*
+ * An acknowledgement is also the backup's promise not to go live within
+ * `lease`, counted here from the moment *before* the entries that it echoes
+ * were sent. A zero stamp promises nothing. True when the lease has grown.
+ */
+static bool pri_renew_lease(struct pri *p, ft_ns stamp)
+{
+    ft_ns until = stamp + p->timing.lease;
+
+    if (stamp == 0 || until <= p->lease_until) {
+        return false;
+    }
+    p->lease_until = until;
+    return true;
+}
+
+/*
+ * RELINQUISH says that the gate is shut and QEMU is reaped, so it is sent only
+ * from QEMU_DIED. Afterwards this side never contends.
  */
 static void pri_qemu_died(struct pri *p, const struct pri_event *ev,
                           struct pri_update *up)
@@ -289,11 +337,12 @@ static void pri_qemu_died(struct pri *p, const struct pri_event *ev,
     p->state = PRI_ST_ENDED;
 }
 
+/* ---- rule 8: announcing protection -------------------------------------- */
+
 /*
- * Rule 8, announcing. A clone ends: the gate is shut, everything already
- * released is acknowledged, free(g+1) is on record, PROTECTED is sent, the
- * gate opens under the Output Rule. In this order, each step after the one
- * before is known to be done.
+ * A clone ends: the gate is shut, everything already released is acknowledged,
+ * free(g+1) is on record, PROTECTED is sent, the gate opens under the Output
+ * Rule. In this order, each step after the one before is known to be done.
  */
 static void pri_start_clone(struct pri *p, const struct pri_event *ev,
                             struct pri_update *up)
@@ -366,20 +415,7 @@ static void pri_abort_clone(struct pri *p, enum pri_reason why,
     }
 }
 
-/* The peer is lost, or cannot be believed any more. */
-static void pri_peer_lost(struct pri *p, ft_ns now, enum pri_reason why,
-                          struct pri_update *up)
-{
-    if (IN(p, UNBOUND)) {
-        pri_abort_clone(p, why, up);
-    } else if (IN(p, BOUND)) {
-        pri_suspect(p, now, why, up);
-    } else if (p->state == PRI_ST_RELINQUISHING) {
-        pri_do(up, PRI_DO_CLOSE);
-        pri_leave_pair(p);
-        p->state = PRI_ST_ENDED;
-    }
-}
+/* ---- rule 11: control entries ------------------------------------------- */
 
 /* The pair ends with the backup's consent: it kills its replica and says
  * RELINQUISH. Bounded: without it, the arbitration. */
@@ -391,9 +427,9 @@ static void pri_end_pair(struct pri *p, ft_ns now, enum pri_reason why)
 }
 
 /*
- * Rule 11, control entries. A power-off is a log entry; the guest's end may
- * be seen outside when the backup has that entry, and then the backup ends as
- * well (I6). Until then we are bound as before.
+ * A power-off is a log entry; the guest's end may be seen outside when the
+ * backup has that entry, and then the backup ends as well (I6). Until then we
+ * are bound as before.
  */
 static void pri_powered_off(struct pri *p, const struct pri_event *ev,
                             struct pri_update *up)
@@ -439,6 +475,8 @@ static void pri_power_off_done(struct pri *p, struct pri_update *up)
     pri_leave_pair(p);
     p->state = PRI_ST_ENDED;
 }
+
+/* ---- one event after the other ------------------------------------------ */
 
 static void pri_timeout(struct pri *p, const struct pri_event *ev,
                         struct pri_update *up)
