@@ -11,6 +11,7 @@
 
 #include "backup/driver.h"
 #include "backup/machine.h"
+#include "common/host/inbox.h"
 #include "common/host/loop.h"
 #include "common/host/vmring.h"
 #include "logging-channel/conn.h"
@@ -18,7 +19,6 @@
 #include "logging-channel/relay.h"
 #include "shared-disk/driver.h"
 
-#define BAK_QUEUE_MAX 64
 #define BAK_PENDING_MAX 4
 
 /* Batches of one frame that wait for room in the ring. */
@@ -32,10 +32,8 @@ struct bak_chunk {
 struct bak_driver {
     struct bak_driver_config c;
     struct bak core;
-    struct ft_timer deadline;
-    struct bak_event queue[BAK_QUEUE_MAX];  /* events not yet stepped */
-    unsigned first, queued;
-    bool stepping, consumed;
+    struct ft_inbox inbox;
+    bool consumed;
     bool probing;                           /* VL_PROBE is not answered */
     ft_ns probed;                           /* when an early one was; 0 */
     bool dump;                              /* the log, when this is over */

@@ -2,10 +2,9 @@
 /*
  * driver.c - hosts the backup's core: events in, effects out, in order
  *
- * Whatever happens becomes an event in a queue. One event is stepped at a
- * time and all its effects are carried out before the next. Times are read
- * when the event is raised, after what it reports has been received: an older
- * time would shorten the promise that an acknowledgement makes.
+ * Whatever happens becomes an event in the inbox. Its time is read when it is
+ * raised, after what it reports has been received: an older time would shorten
+ * the promise that an acknowledgement makes.
  */
 #include "backup/driver-internal.h"
 
@@ -26,18 +25,9 @@ void bak_detail(struct bak_driver *d, const char *fmt, ...)
     va_end(ap);
 }
 
-static void mark(struct bak_driver *d, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void mark(struct bak_driver *d, const char *fmt, ...)
-{
-    char what[128];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(what, sizeof(what), fmt, ap);
-    va_end(ap);
-    ft_timeline_add(d->c.timeline, d->c.object, "%s", what);
-}
+/* A step of the failover, for people. */
+#define mark(d, ...)                                                       \
+    ft_timeline_add((d)->c.timeline, (d)->c.object, __VA_ARGS__)
 
 static void on_arbiter(struct tas_driver *f, enum tas_op op,
                        uint64_t generation, enum tas_result result, void *arg)
@@ -362,52 +352,42 @@ static void step(struct bak_driver *d, const struct bak_event *ev)
     }
 }
 
-static void set_deadline(struct bak_driver *d)
+static void on_event(void *arg, const void *event)
 {
-    ft_ns at = bak_deadline(&d->core), now = ft_boottime();
+    struct bak_driver *d = arg;
+    struct bak_event ev;
 
-    if (at == FT_NEVER) {
-        ft_timer_stop(&d->deadline);
+    memcpy(&ev, event, sizeof(ev));
+    if (bak_expects(&d->core, ev.kind)) {
+        step(d, &ev);
     } else {
-        ft_timer_after(&d->deadline, at > now ? at - now : 0);
+        /* Only QEMU can bring this about, by a message that answers
+         * nothing. */
+        ft_warning("%s: unexpected: %s while %s", d->c.object,
+                   bak_event_name(ev.kind), bak_state_name(d->core.state));
     }
 }
+
+static ft_ns deadline(void *arg)
+{
+    const struct bak_driver *d = arg;
+
+    return bak_deadline(&d->core);
+}
+
+static void on_deadline(void *arg)
+{
+    bak_raise_kind(arg, BAK_EV_TIMEOUT);
+}
+
+static const struct ft_inbox_ops inbox_ops = {
+    on_event, deadline, on_deadline
+};
 
 void bak_raise(struct bak_driver *d, struct bak_event ev)
 {
-    if (d->queued == BAK_QUEUE_MAX) {
-        ft_error("%s: internal: the event queue is full", d->c.object);
-        abort();
-    }
     ev.now = ft_boottime();
-    d->queue[(d->first + d->queued++) % BAK_QUEUE_MAX] = ev;
-    if (d->stepping) {
-        return;
-    }
-    d->stepping = true;
-    while (d->queued > 0) {
-        struct bak_event next = d->queue[d->first];
-
-        d->first = (d->first + 1) % BAK_QUEUE_MAX;
-        d->queued--;
-        if (bak_expects(&d->core, next.kind)) {
-            step(d, &next);
-        } else {
-            /* Only QEMU can bring this about, by a message that answers
-             * nothing. */
-            ft_warning("%s: unexpected: %s while %s", d->c.object,
-                       bak_event_name(next.kind),
-                       bak_state_name(d->core.state));
-        }
-    }
-    d->stepping = false;
-    set_deadline(d);
-}
-
-static void on_deadline(struct ft_timer *t, void *arg)
-{
-    (void)t;
-    bak_raise_kind(arg, BAK_EV_TIMEOUT);
+    ft_inbox_put(&d->inbox, &ev, sizeof(ev));
 }
 
 /* ---- the owner's calls -------------------------------------------------- */
@@ -458,7 +438,7 @@ struct bak_driver *bak_driver_new(const struct bak_driver_config *c,
     d->c.arbiter = NULL;
     init_core(d, o->failover_detect_ms, o->failover_lease_ms,
               o->failover_margin_ms);
-    ft_timer_init(&d->deadline, c->loop, on_deadline, d);
+    ft_inbox_init(&d->inbox, c->loop, &inbox_ops, d);
     bak_peer_init(d);
     bak_log_init(d);
     return d;
@@ -473,7 +453,7 @@ void bak_driver_free(struct bak_driver *d)
     if (d == NULL) {
         return;
     }
-    ft_timer_stop(&d->deadline);
+    ft_inbox_stop(&d->inbox);
     bak_peer_close(d);
     bak_log_close(d);
     tas_driver_close(d->arbiter);

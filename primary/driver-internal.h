@@ -9,6 +9,7 @@
 #ifndef PRI_DRIVER_INTERNAL_H
 #define PRI_DRIVER_INTERNAL_H
 
+#include "common/host/inbox.h"
 #include "common/host/loop.h"
 #include "common/host/vmring.h"
 #include "logging-channel/conn.h"
@@ -18,16 +19,13 @@
 #include "primary/machine.h"
 #include "shared-disk/driver.h"
 
-#define PRI_QUEUE_MAX 64
 #define PRI_PATH_MAX 320
 
 struct pri_driver {
     struct pri_driver_config c;
     struct pri core;
-    struct ft_timer deadline;
-    struct pri_event queue[PRI_QUEUE_MAX];  /* events not yet stepped */
-    unsigned first, queued;
-    bool stepping, live;
+    struct ft_inbox inbox;
+    bool live;
     bool dump;                              /* the log, when this is over */
     char detail[256];                     /* what the reason leaves out */
 

@@ -2,9 +2,8 @@
 /*
  * driver.c - hosts the primary's core: events in, effects out, in order
  *
- * Whatever happens becomes an event in a queue. One event is stepped at a
- * time and all its effects are carried out before the next; an effect whose
- * answer is there at once (SHUT_GATE) puts it into the queue.
+ * Whatever happens becomes an event in the inbox; also what answers an effect
+ * at once (SHUT_GATE).
  */
 #include "primary/driver-internal.h"
 
@@ -266,52 +265,42 @@ static void step(struct pri_driver *d, const struct pri_event *ev)
     }
 }
 
-static void set_deadline(struct pri_driver *d)
+static void on_event(void *arg, const void *event)
 {
-    ft_ns at = pri_deadline(&d->core), now = ft_boottime();
+    struct pri_driver *d = arg;
+    struct pri_event ev;
 
-    if (at == FT_NEVER) {
-        ft_timer_stop(&d->deadline);
+    memcpy(&ev, event, sizeof(ev));
+    if (pri_expects(&d->core, ev.kind)) {
+        step(d, &ev);
     } else {
-        ft_timer_after(&d->deadline, at > now ? at - now : 0);
+        /* Only QEMU can bring this about, by a message that answers
+         * nothing. */
+        ft_warning("%s: unexpected: %s while %s", d->c.object,
+                   pri_event_name(ev.kind), pri_state_name(d->core.state));
     }
 }
+
+static ft_ns deadline(void *arg)
+{
+    const struct pri_driver *d = arg;
+
+    return pri_deadline(&d->core);
+}
+
+static void on_deadline(void *arg)
+{
+    pri_raise_kind(arg, PRI_EV_TIMEOUT);
+}
+
+static const struct ft_inbox_ops inbox_ops = {
+    on_event, deadline, on_deadline
+};
 
 void pri_raise(struct pri_driver *d, struct pri_event ev)
 {
-    if (d->queued == PRI_QUEUE_MAX) {
-        ft_error("%s: internal: the event queue is full", d->c.object);
-        abort();
-    }
     ev.now = ft_boottime();
-    d->queue[(d->first + d->queued++) % PRI_QUEUE_MAX] = ev;
-    if (d->stepping) {
-        return;
-    }
-    d->stepping = true;
-    while (d->queued > 0) {
-        struct pri_event next = d->queue[d->first];
-
-        d->first = (d->first + 1) % PRI_QUEUE_MAX;
-        d->queued--;
-        if (pri_expects(&d->core, next.kind)) {
-            step(d, &next);
-        } else {
-            /* Only QEMU can bring this about, by a message that answers
-             * nothing. */
-            ft_warning("%s: unexpected: %s while %s", d->c.object,
-                       pri_event_name(next.kind),
-                       pri_state_name(d->core.state));
-        }
-    }
-    d->stepping = false;
-    set_deadline(d);
-}
-
-static void on_deadline(struct ft_timer *t, void *arg)
-{
-    (void)t;
-    pri_raise_kind(arg, PRI_EV_TIMEOUT);
+    ft_inbox_put(&d->inbox, &ev, sizeof(ev));
 }
 
 /* ---- the owner's calls -------------------------------------------------- */
@@ -332,7 +321,7 @@ struct pri_driver *pri_driver_new(const struct pri_driver_config *c)
     timing.lease = c->options->failover_lease_ms * FT_NS_PER_MS;
     timing.margin = c->options->failover_margin_ms * FT_NS_PER_MS;
     pri_init(&d->core, &timing, c->generation);
-    ft_timer_init(&d->deadline, c->loop, on_deadline, d);
+    ft_inbox_init(&d->inbox, c->loop, &inbox_ops, d);
     pri_peer_init(d);
     if (c->claim != NULL && open_arbiter(d, c->claim, &c->pair, &err) == 0) {
         tas_driver_begin(d->arbiter, TAS_OP_TAKE, c->generation);
@@ -345,7 +334,7 @@ void pri_driver_free(struct pri_driver *d)
     if (d == NULL) {
         return;
     }
-    ft_timer_stop(&d->deadline);
+    ft_inbox_stop(&d->inbox);
     pri_peer_close(d);
     pri_log_close(d);
     tas_driver_close(d->arbiter);
