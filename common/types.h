@@ -26,6 +26,7 @@ struct ft_timing {
     ft_ns retry;     /* before a failed probe, fence or go-live is repeated */
     ft_ns grace;     /* a primary without a working QEMU contends this much
                         later than its backup could */
+    ft_ns hold;      /* a clone may hold the guest's outputs for this long */
 };
 
 #define FT_TIMING_DEFAULT                                                  \
@@ -34,7 +35,8 @@ struct ft_timing {
                          .margin = 100 * FT_NS_PER_MS,                     \
                          .heartbeat = 100 * FT_NS_PER_MS,                  \
                          .retry = 200 * FT_NS_PER_MS,                      \
-                         .grace = 500 * FT_NS_PER_MS })
+                         .grace = 500 * FT_NS_PER_MS,                      \
+                         .hold = 5000 * FT_NS_PER_MS })
 
 /* An event that the driver may not raise in this state: a bug of ours, and
  * going on would be a guess. Cores call nothing, not even abort(). */

@@ -320,6 +320,7 @@ struct pri_driver *pri_driver_new(const struct pri_driver_config *c)
     timing.detect = c->options->failover_detect_ms * FT_NS_PER_MS;
     timing.lease = c->options->failover_lease_ms * FT_NS_PER_MS;
     timing.margin = c->options->failover_margin_ms * FT_NS_PER_MS;
+    timing.hold = c->options->protect_hold_ms * FT_NS_PER_MS;
     pri_init(&d->core, &timing, c->generation);
     ft_inbox_init(&d->inbox, c->loop, &inbox_ops, d);
     pri_peer_init(d);

@@ -20,7 +20,8 @@
     /* The clone was given up before it was complete; QEMU has not yet     \
      * said how that ended. Gate free. */                                  \
     S(CANCELLING,    "cancelling",    "alone")                             \
-    /* Gate shut. Waits until all that was released is acknowledged. */    \
+    /* Gate shut. Waits until all that was released is acknowledged; what  \
+     * is held from here to ANNOUNCING is bounded by timing.hold. */       \
     S(DRAINING,      "draining",      "cloning")                           \
     /* Gate shut. free(next) is being written. The last state that can go  \
      * back to ALONE without an arbitration. */                            \

@@ -343,6 +343,10 @@ static void pri_qemu_died(struct pri *p, const struct pri_event *ev,
  * A clone ends: the gate is shut, everything already released is acknowledged,
  * free(g+1) is on record, PROTECTED is sent, the gate opens under the Output
  * Rule. In this order, each step after the one before is known to be done.
+ *
+ * While the gate is shut the guest's clients wait for the sake of a backup
+ * that does not protect it yet: `hold` bounds that. Nobody is bound so far, so
+ * beyond it the clone is given up.
  */
 static void pri_start_clone(struct pri *p, const struct pri_event *ev,
                             struct pri_update *up)
@@ -361,13 +365,12 @@ static void pri_announce(struct pri *p, const struct pri_event *ev,
 
     if (p->state == PRI_ST_CLONING && p->recording && p->loaded) {
         p->state = PRI_ST_DRAINING;
-        p->until = ev->now + p->timing.detect;
+        p->until = ev->now + p->timing.hold;
         p->shut = false;
         pri_shut(p, up);
     }
     if (p->state == PRI_ST_DRAINING && p->shut && p->acked >= p->awaited) {
         p->state = PRI_ST_FREEING;
-        p->until = ev->now + p->timing.detect;
         pri_do(up, PRI_DO_WRITE_FREE)->generation = p->next;
     }
     if (p->state == PRI_ST_FREEING && ev->kind == PRI_EV_FREED) {

@@ -57,6 +57,9 @@
         "storage; this version cannot fence: required refuses to protect")  \
     INT(protect, downtime_ms, 300, 10, 10000, "ms",                        \
         "longest pause of the guest at the end of a clone")                \
+    INT(protect, hold_ms, 5000, 200, 60000, "ms",                          \
+        "how long a clone may hold the guest's outputs, from its end until " \
+        "the arbiter's record is written; beyond that it is given up")     \
     STR(paths, run, "/run/lockstep", "", "folder",                         \
         "sockets")                                                         \
     STR(paths, state, "/var/lib/lockstep", "", "folder",                   \

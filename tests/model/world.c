@@ -8,6 +8,7 @@ static const struct ft_timing timing = {
     .detect = TICK, .lease = TICK, .margin = TICK,
     .heartbeat = (ft_ns)1 << 40, /* heard by the adversary's leave */
     .retry = 0, .grace = 0,      /* any time is a good time */
+    .hold = TICK,
 };
 
 static int8_t ticks(ft_ns t, int low, int high)

@@ -240,6 +240,45 @@ static void test_announces_in_order(void)
     g_assert_cmpint(p.lease_until, ==, (61 + 800) * MS);
 }
 
+/* The end of a clone holds the guest's outputs: a slow storage may, for longer
+ * than a silent peer, but not for ever. */
+#define BECOMES_FREEING                                                    \
+    B(10, PROTECT, 1, 0, 0, "connecting", "connect"),                      \
+    B(20, CONNECTED, 0, 0, 0, "cloning", "send-heartbeat, start-clone"),   \
+    B(30, CLONED, 0, 0, 0, "cloning", ""),                                 \
+    B(50, LOADED, 1, 0, 0, "draining", "shut-gate"),                       \
+    B(900, HEARD, 0, 0, 0, "draining", ""),                                \
+    B(1800, HEARD, 0, 0, 0, "draining", ""),                               \
+    B(1801, TIMEOUT, 0, 0, 0, "draining", "send-heartbeat"),               \
+    B(1802, LOG, 1, 0, 0, "draining", "send-entries"),                     \
+    B(1803, SHUT, 1, 0, 0, "draining", ""),                                \
+    B(1804, ACK, 1, 0, 0, "freeing", "write-free"),                        \
+    B(2700, HEARD, 0, 0, 0, "freeing", ""),                                \
+    B(3600, HEARD, 0, 0, 0, "freeing", "")
+
+static void test_holds_outputs_for_a_while(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_FREEING,
+         B(3601, TIMEOUT, 0, 0, 0, "freeing", "send-heartbeat"),
+         B(4000, FREED, 1, 0, 1, "announcing", "send-protected, open-gate"));
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_FREEING, B(4500, HEARD, 0, 0, 0, "freeing", ""),
+         B(5049, TIMEOUT, 0, 0, 0, "freeing", "send-heartbeat"),
+         B(5050, TIMEOUT, 0, 0, 0, "going-alone",
+           "send-clone-failed, close, stop-arbiter, go-alone"));
+    g_assert_cmpint(p.reason, ==, PRI_WHY_ARBITER);
+    /* a silent peer is lost as ever */
+    pri_init(&p, &t, 0);
+    PLAY(&p, BECOMES_FREEING,
+         B(4600, TIMEOUT, 0, 0, 0, "going-alone",
+           "send-clone-failed, close, stop-arbiter, go-alone"));
+    g_assert_cmpint(p.reason, ==, PRI_WHY_PEER_SILENT);
+}
+
 static void test_not_bound_before_protected(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
@@ -430,6 +469,8 @@ int main(int argc, char **argv)
                     test_table);
     g_test_add_func("/primary/announces protection in order",
                     test_announces_in_order);
+    g_test_add_func("/primary/holds outputs for a clone, but not for ever",
+                    test_holds_outputs_for_a_while);
     g_test_add_func("/primary/is not bound before PROTECTED is sent",
                     test_not_bound_before_protected);
     g_test_add_func("/primary/goes alone only with the grant",

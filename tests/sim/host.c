@@ -10,10 +10,7 @@
 
 #include <string.h>
 
-static const struct ft_timing timing = {
-    .detect = 1000 * MS, .lease = 800 * MS, .margin = 100 * MS,
-    .heartbeat = 100 * MS, .retry = 200 * MS, .grace = 500 * MS,
-};
+static const struct ft_timing timing = FT_TIMING_DEFAULT;
 
 enum { TICK_MS = 5 };
 static uint64_t links, pairs;
