@@ -431,7 +431,8 @@ struct bak_driver *bak_driver_new(const struct bak_driver_config *c,
         goto out;
     }
     d->arbiter = tas_driver_open(c->loop, c->arbiter, &c->vm, &c->pair,
-                               &c->nonce, o->host_name, on_arbiter, d, err);
+                                 TAS_SIDE_BACKUP, &c->nonce, o->host_name,
+                                 on_arbiter, d, err);
     if (d->arbiter == NULL) {
         goto out;
     }

@@ -47,12 +47,13 @@ static void on_arbiter(struct tas_driver *f, enum tas_op op,
 }
 
 static int open_arbiter(struct pri_driver *d, const char *uri,
-                        const lc_id *pair, struct ft_err *err)
+                        const lc_id *pair, enum tas_side side,
+                        struct ft_err *err)
 {
     struct tas_driver *f;
 
-    f = tas_driver_open(d->c.loop, uri, &d->c.vm, pair, &d->c.nonce,
-                      d->c.options->host_name, on_arbiter, d, err);
+    f = tas_driver_open(d->c.loop, uri, &d->c.vm, pair, side, &d->c.nonce,
+                        d->c.options->host_name, on_arbiter, d, err);
     if (f == NULL) {
         return -1;
     }
@@ -324,7 +325,8 @@ struct pri_driver *pri_driver_new(const struct pri_driver_config *c)
     pri_init(&d->core, &timing, c->generation);
     ft_inbox_init(&d->inbox, c->loop, &inbox_ops, d);
     pri_peer_init(d);
-    if (c->claim != NULL && open_arbiter(d, c->claim, &c->pair, &err) == 0) {
+    if (c->claim != NULL && open_arbiter(d, c->claim, &c->pair,
+                                         TAS_SIDE_BACKUP, &err) == 0) {
         tas_driver_begin(d->arbiter, TAS_OP_TAKE, c->generation);
     }
     return d;
@@ -362,7 +364,8 @@ int pri_driver_protect(struct pri_driver *d, const struct pri_pair *pair,
     if (tls == NULL) {
         return -1;
     }
-    if (open_arbiter(d, pair->arbiter, &pair->pair, err) < 0) {
+    if (open_arbiter(d, pair->arbiter, &pair->pair, TAS_SIDE_PRIMARY,
+                     err) < 0) {
         lc_tls_free(tls);
         return -1;
     }
@@ -386,7 +389,7 @@ int pri_driver_orphan(struct pri_driver *d, const lc_id *pair,
                       uint64_t generation, uint64_t position,
                       const char *arbiter, struct ft_err *err)
 {
-    if (open_arbiter(d, arbiter, pair, err) < 0) {
+    if (open_arbiter(d, arbiter, pair, TAS_SIDE_PRIMARY, err) < 0) {
         return -1;
     }
     d->pair = *pair;

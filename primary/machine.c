@@ -258,7 +258,8 @@ static void pri_relinquished(struct pri *p, struct pri_update *up)
 /*
  * An agent that finds its QEMU recording: its predecessor died. The gate of
  * such a QEMU is shut. Whether free(g) was written is unknown, hence
- * RECLAIMING before it contends.
+ * RECLAIMING before it contends. The grant is this side's, not an agent's: had
+ * the predecessor won it, the test-and-set is won.
  */
 static void pri_adopt_orphan(struct pri *p, const struct pri_event *ev)
 {
@@ -650,7 +651,7 @@ void pri_step(struct pri *p, const struct pri_event *ev,
     case PRI_EV_FREED:
         if (p->state == PRI_ST_RECLAIMING
             && ev->generation == p->generation) {
-            pri_contend(p, up); /* taken: then the answer will be lost */
+            pri_contend(p, up); /* taken: the test-and-set tells by whom */
         } else if (p->state == PRI_ST_FREEING
                    && ev->generation == p->next && !ev->ok) {
             pri_abort_clone(p, PRI_WHY_GENERATION, up);

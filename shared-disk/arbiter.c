@@ -65,8 +65,8 @@ static void tas_write(struct tas *t, const struct tas_event *ev,
  * Test-and-set is free(g) -> owned(g, me). Free is a positive record that
  * must be read; absence is an error, an older record than one seen before is
  * a stale read, and neither says anything. Records never go back below the
- * highest generation. Owned by me: an earlier try of mine won and its reply
- * was lost.
+ * highest generation. Owned by me: an earlier try of this side won, and its
+ * reply was lost, or the agent that made it.
  */
 static void tas_look_take(struct tas *t, const struct tas_event *ev,
                           struct tas_update *up)

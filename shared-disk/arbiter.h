@@ -84,7 +84,8 @@ enum tas_status {
 enum tas_kind { TAS_ABSENT, TAS_FREE, TAS_OWNED };
 struct tas_record {
     enum tas_kind kind;
-    bool mine;           /* OWNED: by this incarnation of this agent */
+    bool mine;           /* OWNED: by this side of the pair, whichever agent
+                            asked for it */
     bool same_pair;      /* the record's pair id is ours */
     uint64_t generation; /* 0 when absent */
 };

@@ -74,7 +74,6 @@ void tas_block_encode(const struct tas_block *b, uint8_t out[TAS_BLOCK_SIZE])
 
     w.magic = TAS_BLOCK_MAGIC;
     w.version = TAS_BLOCK_VERSION;
-    w.reserved = 0;
     w.crc = 0;
     memset(out, 0, TAS_BLOCK_SIZE);
 #define F(type, field) PUT_##type(out + TAS_AT_##field, w.field);
@@ -95,8 +94,7 @@ static const char *tas_block_wrong(const struct tas_block *b,
     if (b->crc != ft_crc32c(0, p, TAS_AT_crc)) {
         return "the record's checksum is wrong";
     }
-    if (b->reserved != 0
-        || !all_zero(p + TAS_AT_END, TAS_BLOCK_SIZE - TAS_AT_END)) {
+    if (!all_zero(p + TAS_AT_END, TAS_BLOCK_SIZE - TAS_AT_END)) {
         return "bytes that must be zero are not";
     }
     if (b->state != TAS_BLOCK_FREE && b->state != TAS_BLOCK_OWNED) {
@@ -109,11 +107,13 @@ static const char *tas_block_wrong(const struct tas_block *b,
         return "the owner's name is malformed";
     }
     if (b->state == TAS_BLOCK_FREE
-        && (b->host[0] != '\0' || !all_zero(b->nonce, sizeof(b->nonce)))) {
+        && (b->side != 0 || b->host[0] != '\0'
+            || !all_zero(b->nonce, sizeof(b->nonce)))) {
         return "a free record has an owner";
     }
     if (b->state == TAS_BLOCK_OWNED
-        && (b->host[0] == '\0' || all_zero(b->nonce, sizeof(b->nonce)))) {
+        && (b->side == 0 || b->host[0] == '\0'
+            || all_zero(b->nonce, sizeof(b->nonce)))) {
         return "an owned record has no owner";
     }
     return NULL;
@@ -139,8 +139,7 @@ const char *tas_block_decode(struct tas_block *b, const uint8_t *p,
 }
 
 struct tas_record tas_block_look(const struct tas_block *b,
-                                 const uint8_t pair[16],
-                                 const uint8_t nonce[16])
+                                 const uint8_t pair[16], uint8_t side)
 {
     struct tas_record r = { .kind = TAS_ABSENT };
 
@@ -150,15 +149,14 @@ struct tas_record tas_block_look(const struct tas_block *b,
     r.kind = b->state == TAS_BLOCK_OWNED ? TAS_OWNED : TAS_FREE;
     r.generation = b->generation;
     r.same_pair = memcmp(b->pair, pair, 16) == 0;
-    r.mine = r.kind == TAS_OWNED && r.same_pair
-             && memcmp(b->nonce, nonce, 16) == 0;
+    r.mine = r.kind == TAS_OWNED && r.same_pair && b->side == side;
     return r;
 }
 
 void tas_block_make(struct tas_block *b, enum tas_kind desired,
                     uint64_t generation, const uint8_t vm[16],
-                    const uint8_t pair[16], const uint8_t nonce[16],
-                    const char *host)
+                    const uint8_t pair[16], uint8_t side,
+                    const uint8_t nonce[16], const char *host)
 {
     memset(b, 0, sizeof(*b));
     b->magic = TAS_BLOCK_MAGIC;
@@ -169,6 +167,7 @@ void tas_block_make(struct tas_block *b, enum tas_kind desired,
     memcpy(b->pair, pair, 16);
     if (desired == TAS_OWNED) {
         b->state = TAS_BLOCK_OWNED;
+        b->side = side;
         memcpy(b->nonce, nonce, 16);
         put_name((uint8_t *)b->host, host);
     }

@@ -18,21 +18,20 @@ struct tas_block {
 #undef F
 };
 
-/* Fills out from b; magic, version, reserved and crc are set, not read. */
+/* Fills out from b; magic, version and crc are set, not read. */
 void tas_block_encode(const struct tas_block *b,
                       uint8_t out[TAS_BLOCK_SIZE]);
 /* Returns NULL, or the sentence that says what is wrong with the bytes (and
  * *b is zero then). length must be TAS_BLOCK_SIZE. */
 const char *tas_block_decode(struct tas_block *b, const uint8_t *p,
                              size_t length);
-/* What a decoded record means to one incarnation of one agent. */
+/* What a decoded record means to one side of a pair. */
 struct tas_record tas_block_look(const struct tas_block *b,
-                                 const uint8_t pair[16],
-                                 const uint8_t nonce[16]);
+                                 const uint8_t pair[16], uint8_t side);
 /* The record that TAS_DO_WRITE wants. host is cut to fit. */
 void tas_block_make(struct tas_block *b, enum tas_kind desired,
                     uint64_t generation, const uint8_t vm[16],
-                    const uint8_t pair[16], const uint8_t nonce[16],
-                    const char *host);
+                    const uint8_t pair[16], uint8_t side,
+                    const uint8_t nonce[16], const char *host);
 
 #endif

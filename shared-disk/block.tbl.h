@@ -26,14 +26,17 @@
     F(u32, magic)      /* TAS_BLOCK_MAGIC */                               \
     F(u16, version)    /* TAS_BLOCK_VERSION */                             \
     F(u8, state)       /* enum tas_block_state */                          \
-    F(u8, reserved)    /* 0 */                                             \
+    F(u8, side)        /* owner: enum tas_side; free: 0 */                 \
     F(u64, generation) /* from 1 */                                        \
     F(id, vm)          /* the libvirt domain's uuid */                     \
     F(id, pair)        /* the pair's random id */                          \
-    F(id, nonce)       /* owner: the agent's incarnation; free: zero */    \
+    F(id, nonce)       /* owner: the agent that asked; free: zero */       \
     F(name, host)      /* owner: its host; free: empty */                  \
     F(u32, crc)        /* crc32c of all bytes before */
 
 enum tas_block_state { TAS_BLOCK_FREE = 0x01, TAS_BLOCK_OWNED = 0x02 };
+/* Whose the grant is: pair, generation and side name one copy of the guest.
+ * nonce and host only say who asked for it, for people. */
+enum tas_side { TAS_SIDE_PRIMARY = 0x01, TAS_SIDE_BACKUP = 0x02 };
 
 #endif

@@ -126,7 +126,8 @@ static void on_timer(struct ft_timer *t, void *arg)
 
 struct tas_driver *tas_driver_open(
     struct ev_loop *loop, const char *uri, const lc_id *vm,
-    const lc_id *pair, const lc_id *nonce, const char *host,
+    const lc_id *pair, enum tas_side side, const lc_id *nonce,
+    const char *host,
     void (*decided)(struct tas_driver *d, enum tas_op op,
                     uint64_t generation, enum tas_result result, void *arg),
     void *arg, struct ft_err *err)
@@ -141,6 +142,7 @@ struct tas_driver *tas_driver_open(
     memset(&who, 0, sizeof(who));
     memcpy(who.vm, vm->b, 16);
     memcpy(who.pair, pair->b, 16);
+    who.side = (uint8_t)side;
     memcpy(who.nonce, nonce->b, 16);
     snprintf(who.host, sizeof(who.host), "%s", host);
     snprintf(d->uri, sizeof(d->uri), "%s", uri);

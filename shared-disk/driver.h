@@ -14,15 +14,18 @@
 #include "common/host/err.h"
 #include "logging-channel/wire.h"
 #include "shared-disk/arbiter.h"
+#include "shared-disk/block.tbl.h"
 
 struct tas_driver;
 
-/* host, nonce: the owner that is put on record when we win. decided(d, op,
- * generation, result, arg): in the loop, once for each operation; may begin
- * the next or close d. Only the URI's form is checked here. NULL: err. */
+/* pair, side: for which copy of the guest; nonce, host: who asks, for people
+ * that read the record. decided(d, op, generation, result, arg): in the loop,
+ * once for each operation; may begin the next or close d. Only the URI's form
+ * is checked here. NULL: err. */
 struct tas_driver *tas_driver_open(
     struct ev_loop *loop, const char *uri, const lc_id *vm,
-    const lc_id *pair, const lc_id *nonce, const char *host,
+    const lc_id *pair, enum tas_side side, const lc_id *nonce,
+    const char *host,
     void (*decided)(struct tas_driver *d, enum tas_op op,
                     uint64_t generation, enum tas_result result, void *arg),
     void *arg, struct ft_err *err);

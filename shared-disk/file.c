@@ -457,7 +457,7 @@ static enum tas_status look_who(const char *folder, enum tas_kind kind,
     if (read_block(folder, kind, g, who->vm, &b, err) < 0) {
         return TAS_UNKNOWN;
     }
-    seen = tas_block_look(&b, who->pair, who->nonce);
+    seen = tas_block_look(&b, who->pair, who->side);
     /* a free record of this pair is as good as ours: it says the same */
     return (kind == TAS_OWNED ? seen.mine : seen.same_pair)
            ? TAS_OK : TAS_MISCOMPARE;
@@ -497,7 +497,8 @@ static enum tas_status add_record(const char *folder, enum tas_kind kind,
     struct tas_block b;
     enum tas_status status;
 
-    tas_block_make(&b, kind, g, who->vm, who->pair, who->nonce, who->host);
+    tas_block_make(&b, kind, g, who->vm, who->pair, who->side, who->nonce,
+                   who->host);
     tas_block_encode(&b, bytes);
     if (private_path(private, sizeof(private), folder, err) < 0 ||
         write_file(private, bytes, sizeof(bytes), err) < 0) {
@@ -549,7 +550,7 @@ enum tas_status tas_file_write(const char *dir, const struct tas_who *who,
     if (tas_file_read(dir, who->vm, &b, err) < 0) {
         return TAS_UNKNOWN;
     }
-    seen = tas_block_look(&b, who->pair, who->nonce);
+    seen = tas_block_look(&b, who->pair, who->side);
     if (seen.kind != expect->kind || seen.generation != expect->generation ||
         seen.mine != expect->mine || seen.same_pair != expect->same_pair) {
         return TAS_MISCOMPARE;

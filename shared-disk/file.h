@@ -13,7 +13,7 @@
  * added, so the record never goes back: it is the file of the highest G,
  * owned above free.
  *
- * Test-and-set free(g) -> owned(g, me): free.g is read (it must be there and
+ * Test-and-set free(g) -> owned(g, side): free.g is read (it must be there and
  * whole); a private file with the new record is written and synced; link(2)
  * gives it the name owned.g, which only one can get; the folder is synced.
  * link(2) over NFS may have happened although it reports an error (the reply

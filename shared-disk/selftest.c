@@ -179,6 +179,7 @@ static int meet(struct contender *c, struct ft_err *err)
                           "another name", c->uri, c->folder);
     }
     c->leads = strcmp(c->me, c->other) < 0;
+    c->who.side = c->leads ? TAS_SIDE_PRIMARY : TAS_SIDE_BACKUP;
     mix_vm(c);
     return 0;
 }
@@ -193,7 +194,7 @@ static int look(struct contender *c, struct tas_record *seen,
     if (tas_file_read(c->dir, c->who.vm, &b, err) < 0) {
         return -1;
     }
-    *seen = tas_block_look(&b, c->who.pair, c->who.nonce);
+    *seen = tas_block_look(&b, c->who.pair, c->who.side);
     return 0;
 }
 

@@ -81,7 +81,7 @@ static void run_read(struct job *j)
         a->status = TAS_UNKNOWN;
         return;
     }
-    a->seen = tas_block_look(&b, j->who.pair, j->who.nonce);
+    a->seen = tas_block_look(&b, j->who.pair, j->who.side);
     if (a->seen.mine && tas_file_sync(j->dir, j->who.vm, &a->err) < 0) {
         a->status = TAS_UNKNOWN;
         return;

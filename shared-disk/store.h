@@ -22,6 +22,7 @@
 struct tas_who {
     uint8_t vm[16];
     uint8_t pair[16];
+    uint8_t side;         /* of that pair: enum tas_side */
     uint8_t nonce[16];    /* of this incarnation of the agent; not zero */
     char host[64];
 };

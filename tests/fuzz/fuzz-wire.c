@@ -154,7 +154,7 @@ static void block(const uint8_t *p, size_t n)
         CHECK(n == TAS_BLOCK_SIZE);
         tas_block_encode(&b, again);
         CHECK(!memcmp(again, p, n));
-        CHECK(tas_block_look(&b, id, id).generation == b.generation);
+        CHECK(tas_block_look(&b, id, 1).generation == b.generation);
     } else {
         CHECK(b.generation == 0);
     }
@@ -275,7 +275,7 @@ static size_t good_input(uint8_t *to)
         return 25 + put_batches(to + 25);
     default:
         tas_block_make(&b, next_random() % 2 ? TAS_FREE : TAS_OWNED,
-                       next_random() % 9 + 1, id, id, id, "hosta");
+                       next_random() % 9 + 1, id, id, 1, id, "hosta");
         tas_block_encode(&b, to + 1);
         return 1 + TAS_BLOCK_SIZE;
     }

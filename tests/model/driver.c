@@ -33,11 +33,6 @@ void wrong(const char *promise)
     }
 }
 
-static uint8_t owner_of(unsigned s)
-{
-    return (uint8_t)(s * 2 + now.w.slot[s].incarnation);
-}
-
 /* The storage. */
 
 bool storage_is(const struct record *r)
@@ -63,7 +58,7 @@ void storage_set(uint8_t kind, uint8_t generation, uint8_t owner)
     say("; the record is %s(%u)", kind == TAS_OWNED ? "owned" : "free",
         generation);
     if (kind == TAS_OWNED) {
-        say(" by %s%s", host[owner / 2], owner % 2 ? "'" : "");
+        say(" by %s", host[owner]);
     }
 }
 
@@ -79,7 +74,7 @@ static bool may_go(unsigned s, unsigned g)
     peer = s == g ? now.w.primary[g - 1] - 1u : g;
     return !(now.w.bound & 1u << (g - 1))
            || (r->kind == TAS_OWNED && r->generation == g
-               && r->owner == owner_of(s))
+               && r->owner == s)
            || now.w.slot[peer].mode == GONE;
 }
 
@@ -89,7 +84,7 @@ static void judge(unsigned s, enum tas_op op, uint64_t generation,
 {
     const struct record *r = &now.w.record;
     bool mine = r->kind == TAS_OWNED && r->generation == generation
-                && r->owner == owner_of(s);
+                && r->owner == s;
     bool gone = r->generation > generation
                 || (r->generation == generation && r->kind == TAS_OWNED
                     && !mine);
@@ -129,7 +124,7 @@ void tas_happens(unsigned s, struct tas_event ev)
         unsigned bit = h->write_generation - 1u;
 
         if (h->desired == TAS_OWNED) {
-            h->late_takes |= (uint8_t)(1u << (h->incarnation * 2 + bit));
+            h->late_takes |= (uint8_t)(1u << bit);
         } else {
             h->late_frees |= (uint8_t)(1u << bit);
             h->late_expect[bit] = h->expect;
@@ -273,6 +268,9 @@ static void pri_effect(unsigned s, const struct pri_effect *e,
         arbiter(s, TAS_EV_STOP, TAS_OP_NONE, 0);
         break;
     case PRI_DO_SEND_PROTECTED:
+        if (now.w.record.generation < h->pri.generation) {
+            wrong("rule 8: PROTECTED is sent before free(g) is on record");
+        }
         send(c, 0, M_PROTECTED, e->position, 0);
         now.w.bound |= (uint8_t)(1u << (h->pri.generation - 1));
         break;

@@ -223,8 +223,9 @@ int main(int argc, char **argv)
                "not ok 2 - I8: not looked at # SKIP\n");
         return 1;
     }
-    printf("# fixpoint: %u states, %llu steps, two generations\n", count,
-           (unsigned long long)edge_count);
+    printf("# fixpoint: %u states, %llu steps, %u generation%s\n", count,
+           (unsigned long long)edge_count, generations,
+           generations == 1 ? "" : "s");
     printf("ok 1 - no step breaks a promise\n");
     bad = never_live();
     if (bad != UINT32_MAX) {

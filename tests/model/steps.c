@@ -78,20 +78,16 @@ static void pri_tries(unsigned s, struct pri_event ev, const char *what)
 /* A write that its agent has given up may still land, once. */
 static void late_writes(unsigned s, const struct slot *h)
 {
-    for (unsigned i = 0; i < 4; i++) {
-        uint8_t g = (uint8_t)(i % 2 + 1);
-        struct record free_g = { TAS_FREE, g, 0 };
+    for (unsigned i = 0; i < GENERATIONS; i++) {
+        struct record free_g = { TAS_FREE, (uint8_t)(i + 1), 0 };
 
         begin();
         if ((h->late_takes & 1u << i) && storage_is(&free_g)) {
-            say("arbiter: an old try of %s%s lands", host[s],
-                i / 2 ? "'" : "");
+            say("arbiter: an old try of %s lands", host[s]);
             now.w.slot[s].late_takes &= (uint8_t)~(1u << i);
-            storage_set(TAS_OWNED, g, (uint8_t)(s * 2 + i / 2));
+            storage_set(TAS_OWNED, (uint8_t)(i + 1), (uint8_t)s);
             done();
         }
-    }
-    for (unsigned i = 0; i < GENERATIONS; i++) {
         begin();
         if ((h->late_frees & 1u << i) && storage_is(&h->late_expect[i])) {
             say("arbiter: an old write of %s lands", host[s]);
@@ -128,8 +124,7 @@ static void arbiter_steps(unsigned s, const struct slot *h)
             .kind = TAS_EV_READ,
             .seen = { .kind = (enum tas_kind)r->kind,
                       .generation = r->generation,
-                      .mine = r->kind == TAS_OWNED
-                              && r->owner == s * 2 + h->incarnation,
+                      .mine = r->kind == TAS_OWNED && r->owner == s,
                       .same_pair = r->generation == h->tas_generation } });
     }
     if (h->tas_state != TAS_ST_TRYING) {
@@ -143,8 +138,7 @@ static void arbiter_steps(unsigned s, const struct slot *h)
         n->write = MISSED;
         if (storage_is(&h->expect)) {
             n->write = LANDED;
-            storage_set(h->desired, h->write_generation,
-                        (uint8_t)(s * 2 + h->incarnation));
+            storage_set(h->desired, h->write_generation, (uint8_t)s);
         }
         done();
     } else {

@@ -333,7 +333,7 @@ static void normalise_late(struct world *w, struct slot *s)
                         && w->record.generation == g;
 
         if (!free_now && w->record.generation >= g) {
-            s->late_takes &= (uint8_t)~((1u | 4u) << (g - 1));
+            s->late_takes &= (uint8_t)~(1u << (g - 1));
         }
         if ((s->late_frees & 1u << (g - 1))
             && memcmp(&s->late_expect[g - 1], &w->record,
@@ -563,7 +563,7 @@ static bool may_be_granted(const struct world *w, unsigned i, unsigned g)
     }
     return w->record.generation == g
            && (w->record.kind == TAS_FREE
-               || w->record.owner == i * 2 + w->slot[i].incarnation);
+               || w->record.owner == i);
 }
 
 bool world_should_live(const struct world *w)

@@ -56,10 +56,10 @@ struct frozen_bak {
     int8_t promise, heard, logged, until;
 };
 struct record {
-    uint8_t kind, generation, owner;
+    uint8_t kind, generation, owner; /* slot: it has one side in each pair */
 };
 struct slot {
-    uint8_t role, agent, incarnation;
+    uint8_t role, agent, incarnation; /* 1: of the agent that came after */
     uint8_t stopped;    /* between a decision and the store into the page */
     struct frozen_pri pri;
     struct frozen_bak bak;
@@ -67,7 +67,7 @@ struct slot {
     uint8_t tas_state, tas_op, tas_generation, tas_highest;
     uint8_t write, desired, write_generation;
     struct record expect;
-    uint8_t late_takes; /* bit incarnation * 2 + generation - 1 */
+    uint8_t late_takes; /* bit generation - 1 */
     uint8_t late_frees; /* bit generation - 1 */
     struct record late_expect[GENERATIONS];
     /* QEMU and the page */

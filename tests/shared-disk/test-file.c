@@ -45,6 +45,7 @@ static struct tas_who who(uint8_t nonce)
     memset(&w, 0, sizeof(w));
     memset(w.vm, 1, 16);
     memset(w.pair, 2, 16);
+    w.side = nonce;
     memset(w.nonce, nonce, 16);
     g_snprintf(w.host, sizeof(w.host), "host%u", nonce);
     return w;
@@ -58,7 +59,7 @@ static struct tas_record look(const struct tas_who *w)
     if (tas_file_read(dir, w->vm, &b, &err) < 0) {
         g_error("%s", err.text);
     }
-    return tas_block_look(&b, w->pair, w->nonce);
+    return tas_block_look(&b, w->pair, w->side);
 }
 
 /* Read, then write what follows from it, as the core does. */
@@ -241,18 +242,23 @@ static void test_compare(void)
     g_assert_false(look(&a).same_pair);
 }
 
-/* A restarted agent does not take its predecessor's win for its own. */
+/* What an agent has won for its copy of the guest its successor finds won,
+ * whether the predecessor's write landed before it looked or after. */
 static void test_incarnations(void)
 {
-    struct tas_who a = who(1), reborn = who(1);
+    struct tas_who a = who(1), reborn = who(1), b = who(2);
+    struct tas_record seen;
     struct ft_err err;
 
     fresh();
     memset(reborn.nonce, 77, 16);
     put(&a, TAS_FREE, 1, &err);
+    seen = look(&reborn);
     g_assert_cmpint(put(&a, TAS_OWNED, 1, &err), ==, TAS_OK);
-    assert_record(&reborn, TAS_OWNED, 1, false);
-    g_assert_cmpint(put(&reborn, TAS_OWNED, 1, &err), ==, TAS_MISCOMPARE);
+    assert_record(&reborn, TAS_OWNED, 1, true);
+    assert_record(&b, TAS_OWNED, 1, false);
+    g_assert_cmpint(tas_file_write(dir, &reborn, &seen, TAS_OWNED, 1, &err),
+                    ==, TAS_MISCOMPARE); /* reads again: its own */
 }
 
 /* ---- lost replies and errors ---- */
@@ -460,7 +466,7 @@ static int read_only_try(void)
     if (tas_file_read(dir, a.vm, &b, &err) < 0) {
         return 1;
     }
-    seen = tas_block_look(&b, a.pair, a.nonce);
+    seen = tas_block_look(&b, a.pair, a.side);
     if (seen.kind != TAS_FREE) {
         return 2;
     }
@@ -582,7 +588,7 @@ int main(int argc, char **argv)
     g_test_add_func("/file/generations go up, each taken once", test_life);
     g_test_add_func("/file/a write compares with what was read",
                     test_compare);
-    g_test_add_func("/file/a restarted agent is another owner",
+    g_test_add_func("/file/a restarted agent finds its side's grant",
                     test_incarnations);
     g_test_add_func("/file/lost replies are cleared up", test_lost_replies);
     g_test_add_func("/file/errors are unknown, never lost or won",

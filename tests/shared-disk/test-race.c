@@ -205,14 +205,14 @@ static lc_id test_id(uint8_t byte)
     return id;
 }
 
-static void side_open(struct side *s, uint8_t nonce)
+static void side_open(struct side *s, enum tas_side side, uint8_t nonce)
 {
     lc_id vm = test_id(1), pair = test_id(2), n = test_id(nonce);
     struct ft_err err;
 
     memset(s, 0, sizeof(*s));
-    s->d = tas_driver_open(loop, uri, &vm, &pair, &n, "host", decided, s,
-                           &err);
+    s->d = tas_driver_open(loop, uri, &vm, &pair, side, &n, "host", decided,
+                           s, &err);
     g_assert_nonnull(s->d);
 }
 
@@ -253,12 +253,12 @@ static void wait_trouble(struct side *s, const char *says)
 
 static void test_driver(void)
 {
-    struct side a, b;
+    struct side a, b, heir;
 
     fresh();
     loop = ev_loop_new(EVFLAG_AUTO);
-    side_open(&a, 10);
-    side_open(&b, 11);
+    side_open(&a, TAS_SIDE_PRIMARY, 10);
+    side_open(&b, TAS_SIDE_BACKUP, 11);
     tas_driver_begin(a.d, TAS_OP_FREE, 1);
     g_assert_true(wait_decided(&a, 1, PATIENCE));
     g_assert_cmpint(a.result, ==, TAS_RES_DONE);
@@ -268,6 +268,17 @@ static void test_driver(void)
     g_assert_true(wait_decided(&b, 1, PATIENCE));
     g_assert_true((a.result == TAS_RES_WON) != (b.result == TAS_RES_WON));
     g_assert_true((a.result == TAS_RES_LOST) != (b.result == TAS_RES_LOST));
+    /* the same side's next agent is told the same */
+    side_open(&heir, TAS_SIDE_PRIMARY, 12);
+    tas_driver_begin(heir.d, TAS_OP_TAKE, 1);
+    g_assert_true(wait_decided(&heir, 1, 5000));
+    g_assert_cmpint(heir.result, ==, a.result);
+    tas_driver_close(heir.d);
+    side_open(&heir, TAS_SIDE_BACKUP, 13);
+    tas_driver_begin(heir.d, TAS_OP_TAKE, 1);
+    g_assert_true(wait_decided(&heir, 1, 5000));
+    g_assert_cmpint(heir.result, ==, b.result);
+    tas_driver_close(heir.d);
     tas_driver_begin(a.d, TAS_OP_FREE, 1);
     g_assert_true(wait_decided(&a, 3, PATIENCE));
     g_assert_cmpint(a.result, ==, TAS_RES_TAKEN);
@@ -287,7 +298,7 @@ static void test_driver_waits(void)
 
     fresh();
     loop = ev_loop_new(EVFLAG_AUTO);
-    side_open(&a, 10);
+    side_open(&a, TAS_SIDE_PRIMARY, 10);
     tas_driver_begin(a.d, TAS_OP_FREE, 1);
     g_assert_true(wait_decided(&a, 1, PATIENCE));
     g_snprintf(aside, sizeof(aside), "%s.away", dir);
@@ -340,7 +351,7 @@ static void test_driver_hangs(void)
     fresh();
     loop = ev_loop_new(EVFLAG_AUTO);
     g_assert_cmpint(pipe(hang), ==, 0);
-    side_open(&a, 10);
+    side_open(&a, TAS_SIDE_PRIMARY, 10);
     tas_driver_begin(a.d, TAS_OP_FREE, 1);
     g_assert_true(wait_decided(&a, 1, PATIENCE));
     tas_file_faults.fsync = fsync_hangs;

@@ -218,8 +218,7 @@ static void connect_peer(int h, uint64_t tag, uint64_t generation, uint64_t b)
 static bool same_record(const struct record *x, const struct record *y)
 {
     return x->kind == y->kind && x->generation == y->generation
-           && x->pair == y->pair && x->host == y->host
-           && x->incarnation == y->incarnation;
+           && x->pair == y->pair && x->host == y->host;
 }
 
 static void tas_event(int h, const struct tas_event *ev);
@@ -246,8 +245,8 @@ static void read_reply(int h, uint64_t tag, uint64_t number, uint64_t ok)
     ev.seen = (struct tas_record){
         .kind = a->seen.kind, .generation = a->seen.generation,
         .same_pair = a->seen.pair == a->pair,
-        .mine = a->seen.kind == TAS_OWNED && a->seen.host == h
-                && a->seen.incarnation == a->incarnation,
+        .mine = a->seen.kind == TAS_OWNED && a->seen.pair == a->pair
+                && a->seen.host == h,
     };
     tas_event(h, &ev);
 }
@@ -345,8 +344,7 @@ static void tas_event(int h, const struct tas_event *event)
             *w = (struct writing){
                 .expect = a->seen, .number = e->number,
                 .desired = { e->desired, e->generation, a->pair,
-                             e->desired == TAS_OWNED ? h : 0,
-                             e->desired == TAS_OWNED ? a->incarnation : 0 },
+                             e->desired == TAS_OWNED ? h : 0 },
             };
             sim_after(storage_delay(), write_record, h, NULL,
                       writing_count++, a->life);
@@ -676,7 +674,7 @@ void agent_start(int h)
     memset(a, 0, sizeof *a);
     a->life = life;
     a->alive = true;
-    a->incarnation = ++hosts[h].boots;
+    hosts[h].boots++;
     tas_init(&a->tas, &TAS_TIMING_DEFAULT);
     sim_after(TICK_MS * MS, tick, h, &a->life, 0, 0);
     if (q->mode != RUNS && q->mode != RECORDS) {

@@ -74,8 +74,7 @@ struct qemu {
 struct record {
     enum tas_kind kind;
     uint64_t generation, pair;
-    int host;
-    uint64_t incarnation;
+    int host; /* it has one side in each pair */
 };
 
 /* A message, or an event of the driver, that waits for its agent. */
@@ -87,7 +86,7 @@ struct item {
 
 struct agent {
     bool alive;
-    uint64_t life, incarnation;
+    uint64_t life;
     enum role role;
     struct pri pri;
     struct bak bak;
