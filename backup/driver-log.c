@@ -20,6 +20,9 @@
 #include "common/host/log.h"
 
 #define WINDOW (64u << 20)
+/* Read on as soon as a little has room again: the primary's guest stands still
+ * meanwhile, and a window that stays closed ends the connection (conn.h). */
+#define RESUME (WINDOW - (4u << 20))
 #define LOOK_IDLE (50 * FT_NS_PER_MS)
 #define LOOK_OFTEN (1 * FT_NS_PER_MS)
 /* A replica that has work and does not move for this long is given up. */
@@ -107,7 +110,7 @@ static void refill(struct bak_driver *d)
         }
         d->waiting -= k->n;
         free(k);
-        if (d->waiting < WINDOW / 2) {
+        if (d->waiting < RESUME) {
             set_paused(d, false);
         }
     }
@@ -155,6 +158,11 @@ static void on_look(struct ft_timer *t, void *arg)
     ft_ns now = ft_monotonic();
 
     (void)t;
+    /* The page was read first: what QEMU said before it wrote the page (that
+     * the guest powered off, that it diverged) comes before EXECUTED. */
+    if (!ft_vmlink_drain(d->c.vmlink)) {
+        return;
+    }
     bak_probe_early(d);
     if (at > d->core.executed || at == d->received) {
         d->moved = now;
@@ -175,9 +183,6 @@ static void on_look(struct ft_timer *t, void *arg)
 void bak_log_watch(struct bak_driver *d, bool often)
 {
     ft_timer_every(&d->look, often ? LOOK_OFTEN : LOOK_IDLE);
-    if (often) {
-        on_look(&d->look, d);
-    }
 }
 
 static void on_space(struct ft_watch *w, int events, void *arg)

@@ -130,8 +130,7 @@ static bool receive(struct ft_vmlink *v)
     return true;
 }
 
-/* Returns false when a callback freed v. */
-static bool drain(struct ft_vmlink *v)
+bool ft_vmlink_drain(struct ft_vmlink *v)
 {
     v->draining = true;
     while (!v->dead && v->sock >= 0 && receive(v)) {
@@ -147,7 +146,7 @@ static bool drain(struct ft_vmlink *v)
 static void on_sock(struct ft_watch *w, int events, void *arg)
 {
     (void)w, (void)events;
-    drain(arg);
+    ft_vmlink_drain(arg);
 }
 
 static void on_pidfd(struct ft_watch *w, int events, void *arg)
@@ -158,7 +157,7 @@ static void on_pidfd(struct ft_watch *w, int events, void *arg)
     ft_watch_stop(w);
     /* What it said before it died comes first: a power-off must not look
      * like a crash. */
-    if (drain(v)) {
+    if (ft_vmlink_drain(v)) {
         v->gone = true;
         v->ops->gone(v->opaque);
     }

@@ -33,8 +33,8 @@ struct ft_vmlink_ops {
 
 /*
  * Connect to QEMU. *out is given to the caller. Fails at once when nobody
- * listens. The callbacks come from the loop, never from inside a call here,
- * and may call ft_vmlink_free().
+ * listens. The callbacks come from the loop, or from ft_vmlink_drain(), and
+ * may call ft_vmlink_free().
  */
 int ft_vmlink_connect(struct ft_vmlink **out, struct ev_loop *loop,
                       const char *path, const struct ft_vmlink_ops *ops,
@@ -49,6 +49,10 @@ void ft_vmlink_free(struct ft_vmlink *v);
 int ft_vmlink_send(struct ft_vmlink *v, const lc_id *pair,
                    uint64_t generation, const struct lc_msg *msg,
                    const int *fds, int n, struct ft_err *err);
+
+/* Hand over now what QEMU has said so far, not only when the loop comes to it.
+ * Not from a callback of v's. False: a callback has freed v. */
+bool ft_vmlink_drain(struct ft_vmlink *v);
 
 /* SIGKILL, safe against a reused pid. `gone` follows. */
 int ft_vmlink_kill(struct ft_vmlink *v, struct ft_err *err);
