@@ -27,7 +27,7 @@ static const struct rule rules[] = {
     { LC_PROTECTED, FROM_CONNECTOR, ON(LC_KIND_LOG), false },
     { LC_RELINQUISH, FROM_BOTH, ON(LC_KIND_LOG), false },
     { LC_RELINQUISH_ACK, FROM_BOTH, ON(LC_KIND_LOG), false },
-    { LC_DIVERGED, FROM_BOTH, ON(LC_KIND_LOG), false },
+    { LC_DIVERGED, FROM_ACCEPTOR, ON(LC_KIND_LOG), false },
     { LC_END, FROM_BOTH, ON(LC_KIND_LOG), false },
     { LC_CLONE_FAILED, FROM_BOTH, ON(LC_KIND_LOG), false },
     { LC_REQUEST, FROM_CONNECTOR, ON(LC_KIND_CONTROL), false },

@@ -389,7 +389,7 @@ void lc_conn_update_watch(struct lc_conn *c)
         c->write_wants_read) {
         events |= EV_READ;
     }
-    if (c->out.used || c->read_wants_write ||
+    if (c->out.used || (c->read_wants_write && !c->paused) ||
         (c->own_end_wanted && !c->own_ended)) {
         events |= EV_WRITE;
     }

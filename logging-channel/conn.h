@@ -13,7 +13,8 @@
  * again: all frames of one iteration together. Over high_water bytes queued,
  * lc_conn_full() is true and the caller stops sending; when the queue has
  * fallen to low_water, drained() is called. A reader that cannot take more
- * calls lc_conn_pause(); the peer's TCP then stops.
+ * calls lc_conn_pause(); the peer's TCP then stops, and after `silence` gives
+ * the connection up: to the kernel a window that stays closed is a dead peer.
  *
  * Any failure (refused, silent, wrong peer, malformed bytes, closed) ends in
  * one closed() call with a message for the operator. Then nothing more comes;

@@ -47,9 +47,11 @@ static void list_names(X509 *cert, char *to, size_t cap)
     }
 }
 
+/* A name that begins with a dot would stand for every host below it. */
 static bool cert_is_for(X509 *cert, const char *host)
 {
-    return X509_check_host(cert, host, 0, HOST_FLAGS, NULL) == 1;
+    return host[0] != '.' &&
+           X509_check_host(cert, host, 0, HOST_FLAGS, NULL) == 1;
 }
 
 static const char not_ours[] =

@@ -36,7 +36,7 @@ static const struct {
     { LC_REFUSE, "---" },       { LC_ENTRIES, "c--" },
     { LC_ACK, "a--" },          { LC_LOADED, "a--" },
     { LC_PROTECTED, "c--" },    { LC_RELINQUISH, "b--" },
-    { LC_RELINQUISH_ACK, "b--" }, { LC_DIVERGED, "b--" },
+    { LC_RELINQUISH_ACK, "b--" }, { LC_DIVERGED, "a--" },
     { LC_END, "b--" },          { LC_CLONE_FAILED, "b--" },
     { LC_HEARTBEAT, "---" },    { LC_REQUEST, "--c" },
     { LC_REPLY, "--a" },        { LC_VL_HELLO, "---" },

@@ -43,6 +43,9 @@ static void test_wrong_name(void)
     /* *.lab is a certificate for all hosts of the lab: not for us */
     both_say("a", "wild", "hostb.lab", "hosta", "expected hostb.lab",
              "refused our certificate");
+    /* nor is .lab a name for all of them */
+    both_say("a", "sub", ".lab", "hosta", "expected .lab",
+             "refused our certificate");
 }
 
 static void test_wrong_ca(void)
@@ -114,8 +117,8 @@ struct stranger {
     bool preamble, tls;
     const char *dir;             /* certificates; NULL: none */
     int max_version;
-    const void *bytes;
-    size_t n;
+    const void *bytes, *more;    /* more: under new keys */
+    size_t n, n_more;
     bool tls_end;
     char heard[8];
 };
@@ -174,6 +177,10 @@ static void *stranger_main(void *arg)
         if (SSL_connect(ssl) == 1) {
             if (s->n) {
                 SSL_write(ssl, s->bytes, (int)s->n);
+            }
+            for (size_t i = 0; i < s->n_more; i++) {
+                SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED);
+                SSL_write(ssl, (const uint8_t *)s->more + i, 1);
             }
             if (s->tls_end) {
                 SSL_shutdown(ssl);
@@ -380,6 +387,23 @@ static void test_protocol_order(void)
     stream_says("a greeting that is too long");
 }
 
+/* Keys may change at any byte. */
+static void test_new_keys(void)
+{
+    struct stranger s = { .preamble = true, .tls = true, .bytes = stream,
+                          .tls_end = true };
+    char dir[256];
+
+    g_strlcpy(dir, pki_path("a"), sizeof(dir));
+    s.dir = dir;
+    hello();
+    s.n = stream_used / 2;
+    s.more = stream + s.n;
+    add(LC_HELLO, 2, 2, 7, 0);
+    s.n_more = stream_used - s.n;
+    stranger_meets(&s, "a second greeting");
+}
+
 static void test_channel_dies(void)
 {
     struct stranger s = { .preamble = true, .tls = true };
@@ -564,6 +588,7 @@ int main(int argc, char **argv)
     pki_make("x", "ca2", "hostb", 5);
     pki_make("nosan", "ca1", NULL, 5);
     pki_make("wild", "ca1", "*.lab", 5);
+    pki_make("sub", "ca1", "hostb.lab", 5);
     pki_make("old", "ca1", "hostb", -1);
     g_test_add_func("/tls/a peer with another name is refused",
                     test_wrong_name);
@@ -576,6 +601,7 @@ int main(int argc, char **argv)
                     test_malformed);
     g_test_add_func("/tls/frames out of order close with a named reason",
                     test_protocol_order);
+    g_test_add_func("/tls/keys may change at any byte", test_new_keys);
     g_test_add_func("/tls/a connection that dies is no clean end",
                     test_channel_dies);
     g_test_add_func("/connect/failures name host, port and reason",
