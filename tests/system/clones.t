@@ -8,7 +8,8 @@
 #
 #   clones.t [--guest small|debian] [--clones N] [--seconds S] [--minutes M]
 #
-# S is how long each pair runs; no clone begins after M minutes.
+# S is how long each pair runs; M minutes after the guest was up no clone
+# begins any more.
 
 use strict;
 use warnings;
@@ -69,7 +70,7 @@ sub clone {
     }
     $a->must(['lockstep', 'unprotect', $name], timeout => 60);
     state_is($f, 'hosta', 'alone');
-    until_ok('hostb has no replica', 20, sub {
+    until_ok('hostb has no replica', 60, sub {
         $b->virsh('list', '--all') !~ /\s\Q$name\E\s/;
     }, 0.1);
     return $why;
@@ -77,9 +78,9 @@ sub clone {
 
 with_failover("a $opt{guest} guest is cloned again and again", sub {
     my ($f) = @_;
-    my $limit = now() + 60 * $opt{minutes};
     $f->start_lab;
     $f->start_guest;
+    my $limit = now() + 60 * $opt{minutes};
     my $g = $f->{guest};
     $f->{client} = Lockstep::Client->new($f->{lab}, $g);
     my $load = $f->{lab}->client([$^X, "$FindBin::Bin/load.pl",
