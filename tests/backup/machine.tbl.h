@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* machine.tbl.h - what the backup does on every event in every state (see
- * test-machine.c: ON, STAYS, TRAPS, the variants and the typical states) */
+ * tests/common/machine-table.h; the variants and the typical states are in
+ * test-machine.c) */
 
 /* waiting */
 ON(WAITING, CONNECTED, LOADING, "send-heartbeat, load")

@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test-machine.c - the backup core, one (state, event) pair after the other
- *
- * machine.tbl.h lists every pair: ON(state, event, next state, effects in
- * their order), STAYS(state, events that change and cause nothing),
- * TRAPS(state, events that the driver may not raise). `test-machine --table`
- * prints it anew, to be read and compared, never to be believed.
- *
- * Each state is tested in one typical instance (typical()), each event in
- * the variants that lead to different answers (CASES).
+ * test-machine.c - the backup core, one (state, event) pair after the other,
+ * by the table in machine.tbl.h (see tests/common/machine-table.h), and stories
  */
 #include <glib.h>
 #include <stdio.h>
@@ -23,10 +16,10 @@
 #define CASES(C)                                                           \
     C(CONNECTED, CONNECTED, .ok = true)                                    \
     C(HEARD, HEARD, .ok = true)                                            \
-    C(ENTRIES, ENTRIES, .position = b->received + 1, .stamp = 77)          \
-    C(ENTRIES_OLD, ENTRIES, .position = b->received, .stamp = 77)          \
-    C(PROTECTED, PROTECTED, .position = b->received)                       \
-    C(PROTECTED_BAD, PROTECTED, .position = b->received + 1)               \
+    C(ENTRIES, ENTRIES, .position = m->received + 1, .stamp = 77)          \
+    C(ENTRIES_OLD, ENTRIES, .position = m->received, .stamp = 77)          \
+    C(PROTECTED, PROTECTED, .position = m->received)                       \
+    C(PROTECTED_BAD, PROTECTED, .position = m->received + 1)               \
     C(RELINQUISH, RELINQUISH, .position = 3)                               \
     C(RELINQUISH_ACK, RELINQUISH_ACK, .position = 3)                       \
     C(END_UNPROTECT, END, .code = 1)                                       \
@@ -35,8 +28,8 @@
     C(CLOSED, CLOSED, .ok = true)                                          \
     C(LOADED, LOADED, .position = 0)                                       \
     C(LOAD_FAILED, LOAD_FAILED, .ok = false)                               \
-    C(EXECUTED, EXECUTED, .position = b->executed + 1)                     \
-    C(EXECUTED_ALL, EXECUTED, .position = b->received)                     \
+    C(EXECUTED, EXECUTED, .position = m->executed + 1)                     \
+    C(EXECUTED_ALL, EXECUTED, .position = m->received)                     \
     C(DISK, DISK, .ok = true)                                              \
     C(DISK_FAILED, DISK, .ok = false)                                      \
     C(WENT_LIVE, WENT_LIVE, .ok = true)                                    \
@@ -52,43 +45,6 @@
     C(TIMEOUT_EARLY, TIMEOUT, .ok = true)                                  \
     C(TIMEOUT_BEAT, TIMEOUT, .now = NOW + 100 * MS)                        \
     C(TIMEOUT_LATER, TIMEOUT, .now = NOW + 1000 * MS)
-
-enum variant {
-#define C(VARIANT, EVENT, ...) V_##VARIANT,
-    CASES(C)
-#undef C
-    V_COUNT
-};
-
-static const char *const variant_name[] = {
-#define C(VARIANT, EVENT, ...) #VARIANT,
-    CASES(C)
-#undef C
-};
-
-static struct bak_event event_of(enum variant v, const struct bak *b)
-{
-    struct bak_event ev = { .now = NOW };
-
-    switch (v) {
-#define C(VARIANT, EVENT, ...)                                             \
-    case V_##VARIANT:                                                      \
-        ev = (struct bak_event){ .kind = BAK_EV_##EVENT, __VA_ARGS__ };    \
-        break;
-        CASES(C)
-#undef C
-    case V_COUNT:
-        break;
-    }
-    ev.now = ev.now == 0 ? NOW : ev.now;
-    return ev;
-}
-
-static const char *const state_name[] = {
-#define S(NAME, name, pair) #NAME,
-    BAK_STATES(S)
-#undef S
-};
 
 /* Generation 5. Positions 1 to 7 were received just now, 5 are executed, but
  * all of them in a state that only comes after that. */
@@ -299,26 +255,6 @@ static void test_relinquishes_when_reaped(void)
 }
 
 /* Nothing that a peer says, in whatever order, breaks a core. */
-static uint64_t any_position(void)
-{
-    return g_test_rand_bit() ? (uint64_t)g_test_rand_int_range(0, 12)
-                             : (uint64_t)g_test_rand_int() << 33;
-}
-
-static ft_ns any_time(ft_ns now)
-{
-    switch (g_test_rand_int_range(0, 4)) {
-    case 0:
-        return 0;
-    case 1:
-        return now + g_test_rand_int_range(-5, 5);
-    case 2:
-        return now - g_test_rand_int_range(0, 1000) * MS;
-    default:
-        return (ft_ns)((uint64_t)(uint32_t)g_test_rand_int() << 32);
-    }
-}
-
 static void test_takes_anything(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;

@@ -2,13 +2,57 @@
 /*
  * machine-table.h - a core against its table of (state, event) pairs
  *
- * What the tests of the two roles' cores share. Before it is included:
- * CORE (struct pri: pri), M(name) (pri_##name), M_(NAME) (PRI_##NAME),
- * state_name[], variant_name[], enum variant with V_COUNT, typical() and
- * event_of(). The table is the machine.tbl.h of the test's own folder.
+ * What the tests of the two roles' cores share. machine.tbl.h in the test's own
+ * folder lists every pair: ON(state, event, next state, effects in their
+ * order), STAYS(state, events that change and cause nothing), TRAPS(state,
+ * events that the driver may not raise). `test-machine --table` prints it
+ * anew, to be read and compared, never to be believed.
+ *
+ * Each state is tested in one typical instance, each event in the variants
+ * that lead to different answers. Before this is included:
+ * CORE, M(name), M_(NAME)  struct pri: pri, pri_##name, PRI_##NAME
+ * CASES(C)                 C(VARIANT, EVENT, fields), m being the core's state
+ * typical(m, state)        makes the typical instance, at NOW
  */
 #ifndef MACHINE_TABLE_H
 #define MACHINE_TABLE_H
+
+enum variant {
+#define C(VARIANT, EVENT, ...) V_##VARIANT,
+    CASES(C)
+#undef C
+    V_COUNT
+};
+
+static const char *const variant_name[] = {
+#define C(VARIANT, EVENT, ...) #VARIANT,
+    CASES(C)
+#undef C
+};
+
+static const char *const state_name[] = {
+#define S(NAME, name, pair) #NAME,
+    M_(STATES)(S)
+#undef S
+};
+
+static struct M(event) event_of(enum variant v, const struct CORE *m)
+{
+    struct M(event) ev = { .now = NOW };
+
+    switch (v) {
+#define C(VARIANT, EVENT, ...)                                             \
+    case V_##VARIANT:                                                      \
+        ev = (struct M(event)){ .kind = M_(EV_##EVENT), __VA_ARGS__ };     \
+        break;
+        CASES(C)
+#undef C
+    case V_COUNT:
+        break;
+    }
+    ev.now = ev.now == 0 ? NOW : ev.now;
+    return ev;
+}
 
 static const char *text_of(const struct M(update) *up)
 {
@@ -139,6 +183,27 @@ static void print_table(void)
         }
         print_list("STAYS", state_name[s], stays);
         print_list("TRAPS", state_name[s], traps);
+    }
+}
+
+/* What anybody might say. */
+static uint64_t any_position(void)
+{
+    return g_test_rand_bit() ? (uint64_t)g_test_rand_int_range(0, 12)
+                             : (uint64_t)g_test_rand_int() << 33;
+}
+
+static ft_ns any_time(ft_ns now)
+{
+    switch (g_test_rand_int_range(0, 4)) {
+    case 0:
+        return 0;
+    case 1:
+        return now + g_test_rand_int_range(-5, 5);
+    case 2:
+        return now - g_test_rand_int_range(0, 1000) * MS;
+    default:
+        return (ft_ns)((uint64_t)(uint32_t)g_test_rand_int() << 32);
     }
 }
 

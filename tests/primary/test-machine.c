@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test-machine.c - the primary core, one (state, event) pair after the other
- *
- * machine.tbl.h lists every pair: ON(state, event, next state, effects in
- * their order), STAYS(state, events that change and cause nothing),
- * TRAPS(state, events that the driver may not raise). `test-machine --table`
- * prints it anew, to be read and compared, never to be believed.
- *
- * Each state is tested in one typical instance (typical()), each event in
- * the variants that lead to different answers (CASES).
+ * test-machine.c - the primary core, one (state, event) pair after the other,
+ * by the table in machine.tbl.h (see tests/common/machine-table.h), and stories
  */
 #include <glib.h>
 #include <stdio.h>
@@ -21,82 +14,45 @@
 
 /* C(VARIANT, EVENT, fields): what the event says, in the typical state. */
 #define CASES(C)                                                           \
-    C(PROTECT, PROTECT, .generation = p->highest + 1)                      \
-    C(PROTECT_OLD, PROTECT, .generation = p->highest)                      \
+    C(PROTECT, PROTECT, .generation = m->highest + 1)                      \
+    C(PROTECT_OLD, PROTECT, .generation = m->highest)                      \
     C(UNPROTECT, UNPROTECT, .ok = true)                                    \
     C(ORPHAN, ORPHAN, .generation = 9)                                     \
     C(CONNECTED, CONNECTED, .ok = true)                                    \
     C(CONNECT_FAILED, CONNECT_FAILED, .ok = true)                          \
     C(HEARD, HEARD, .ok = true)                                            \
     C(LOADED, LOADED, .position = 3)                                       \
-    C(ACK_OLD, ACK, .position = p->acked)                                  \
-    C(ACK, ACK, .position = p->sent)                                       \
-    C(ACK_RENEWS, ACK, .position = p->sent, .stamp = p->stamp)             \
-    C(ACK_UNSENT, ACK, .position = p->sent + 1, .stamp = p->stamp)         \
-    C(ACK_FUTURE, ACK, .position = p->sent, .stamp = p->stamp + 1)         \
+    C(ACK_OLD, ACK, .position = m->acked)                                  \
+    C(ACK, ACK, .position = m->sent)                                       \
+    C(ACK_RENEWS, ACK, .position = m->sent, .stamp = m->stamp)             \
+    C(ACK_UNSENT, ACK, .position = m->sent + 1, .stamp = m->stamp)         \
+    C(ACK_FUTURE, ACK, .position = m->sent, .stamp = m->stamp + 1)         \
     C(RELINQUISH, RELINQUISH, .position = 3)                               \
     C(RELINQUISH_ACK, RELINQUISH_ACK, .position = 3)                       \
     C(DIVERGED, DIVERGED, .position = 3)                                   \
     C(END, END, .position = 3)                                             \
     C(CLONE_FAILED, CLONE_FAILED, .position = 3)                           \
     C(CLOSED, CLOSED, .ok = true)                                          \
-    C(LOG_OLD, LOG, .position = p->sent)                                   \
-    C(LOG, LOG, .position = p->sent + 1)                                   \
+    C(LOG_OLD, LOG, .position = m->sent)                                   \
+    C(LOG, LOG, .position = m->sent + 1)                                   \
     C(CLONED, CLONED, .ok = true)                                          \
     C(CLONE_STOPPED, CLONE_STOPPED, .ok = true)                            \
-    C(SHUT, SHUT, .position = p->sent + 1)                                 \
+    C(SHUT, SHUT, .position = m->sent + 1)                                 \
     C(WENT_ALONE, WENT_ALONE, .ok = true)                                  \
-    C(POWERED_OFF, POWERED_OFF, .position = p->sent)                       \
+    C(POWERED_OFF, POWERED_OFF, .position = m->sent)                       \
     C(QEMU_DIED, QEMU_DIED, .ok = true)                                    \
     C(FREED, FREED, .ok = true,                                            \
-      .generation = p->next ? p->next : p->generation)                     \
+      .generation = m->next ? m->next : m->generation)                     \
     C(FREED_TAKEN, FREED, .ok = false,                                     \
-      .generation = p->next ? p->next : p->generation)                     \
+      .generation = m->next ? m->next : m->generation)                     \
     C(FREED_OTHER, FREED, .ok = true, .generation = 77)                    \
-    C(WON, ARBITRATED, .ok = true, .generation = p->generation)            \
-    C(LOST, ARBITRATED, .ok = false, .generation = p->generation)          \
+    C(WON, ARBITRATED, .ok = true, .generation = m->generation)            \
+    C(LOST, ARBITRATED, .ok = false, .generation = m->generation)          \
     C(WON_OTHER, ARBITRATED, .ok = true, .generation = 77)                 \
     C(TIMEOUT_EARLY, TIMEOUT, .ok = true)                                  \
     C(TIMEOUT_BEAT, TIMEOUT, .now = NOW + 100 * MS)                        \
     C(TIMEOUT_SILENT, TIMEOUT, .now = NOW + 1000 * MS)                     \
     C(TIMEOUT_PATIENCE, TIMEOUT, .now = NOW + 2500 * MS)
-
-enum variant {
-#define C(VARIANT, EVENT, ...) V_##VARIANT,
-    CASES(C)
-#undef C
-    V_COUNT
-};
-
-static const char *const variant_name[] = {
-#define C(VARIANT, EVENT, ...) #VARIANT,
-    CASES(C)
-#undef C
-};
-
-static struct pri_event event_of(enum variant v, const struct pri *p)
-{
-    struct pri_event ev = { .now = NOW };
-
-    switch (v) {
-#define C(VARIANT, EVENT, ...)                                             \
-    case V_##VARIANT:                                                      \
-        ev = (struct pri_event){ .kind = PRI_EV_##EVENT, __VA_ARGS__ };    \
-        break;
-        CASES(C)
-#undef C
-    case V_COUNT:
-        break;
-    }
-    ev.now = ev.now == 0 ? NOW : ev.now;
-    return ev;
-}
-
-static const char *const state_name[] = {
-#define S(NAME, name, pair) #NAME,
-    PRI_STATES(S)
-#undef S
-};
 
 /* Generation 4 was the last pair, 5 is being made or holds. Positions 1 to 7
  * were sent 20 ms ago, 5 are acknowledged; everyone was just heard. */
@@ -393,26 +349,6 @@ static void test_deadlines_are_told(void)
 }
 
 /* Nothing that a peer says, in whatever order, breaks a core. */
-static uint64_t any_position(void)
-{
-    return g_test_rand_bit() ? (uint64_t)g_test_rand_int_range(0, 12)
-                             : (uint64_t)g_test_rand_int() << 33;
-}
-
-static ft_ns any_time(ft_ns now)
-{
-    switch (g_test_rand_int_range(0, 4)) {
-    case 0:
-        return 0;
-    case 1:
-        return now + g_test_rand_int_range(-5, 5);
-    case 2:
-        return now - g_test_rand_int_range(0, 1000) * MS;
-    default:
-        return (ft_ns)((uint64_t)(uint32_t)g_test_rand_int() << 32);
-    }
-}
-
 static void test_takes_anything(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
