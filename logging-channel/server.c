@@ -35,8 +35,7 @@ struct lc_server {
     void *arg;
     unsigned sockets;
     int fd[SOCKETS_MAX];
-    struct ft_watch watch[SOCKETS_MAX];
-    struct ft_timer rest;        /* after accept() failed */
+    struct ft_listener listener[SOCKETS_MAX];
     struct pending *first, *last;
     unsigned pending;
     uint16_t port;
@@ -128,30 +127,6 @@ static void name_peer(char *to, size_t cap, const struct sockaddr *sa,
     }
 }
 
-static void rest_cb(struct ft_timer *t, void *arg)
-{
-    struct lc_server *s = arg;
-    unsigned i;
-
-    (void)t;
-    for (i = 0; i < s->sockets; i++) {
-        ft_watch_set(&s->watch[i], EV_READ);
-    }
-}
-
-/* No descriptor or memory left: without a rest the loop would spin. */
-static void rest(struct lc_server *s, int code)
-{
-    unsigned i;
-
-    ft_warning("port %u: cannot accept connections: %s", s->port,
-               strerror(code));
-    for (i = 0; i < s->sockets; i++) {
-        ft_watch_stop(&s->watch[i]);
-    }
-    ft_timer_after(&s->rest, FT_NS_PER_S);
-}
-
 static void accept_cb(struct ft_watch *w, int events, void *arg)
 {
     struct lc_server *s = arg;
@@ -161,13 +136,17 @@ static void accept_cb(struct ft_watch *w, int events, void *arg)
     int fd;
 
     (void)events;
-    fd = accept4(w->w.fd, (struct sockaddr *)&sa, &n,
-                 SOCK_CLOEXEC | SOCK_NONBLOCK);
+    fd = ft_listener_accept(w == &s->listener[0].watch ? &s->listener[0]
+                                                       : &s->listener[1]);
     if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-            errno == ENOBUFS) {
-            rest(s, errno);
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+            ft_warning("port %u: cannot accept connections: %s", s->port,
+                       strerror(errno));
         }
+        return;
+    }
+    if (getpeername(fd, (struct sockaddr *)&sa, &n) < 0) {
+        close(fd);               /* it is gone again */
         return;
     }
     p = calloc(1, sizeof(*p));
@@ -210,8 +189,7 @@ static int add_socket(struct lc_server *s, const struct addrinfo *a,
         return -1;
     }
     s->fd[s->sockets] = fd;
-    ft_watch_init(&s->watch[s->sockets], s->loop, fd, accept_cb, s);
-    ft_watch_set(&s->watch[s->sockets], EV_READ);
+    ft_listener_init(&s->listener[s->sockets], s->loop, fd, accept_cb, s);
     s->sockets++;
     return 0;
 }
@@ -283,7 +261,6 @@ struct lc_server *lc_server_open(struct ev_loop *loop, const char *address,
     s->fn = fn;
     s->arg = arg;
     s->port = port;
-    ft_timer_init(&s->rest, loop, rest_cb, s);
     if (open_sockets(s, address, &why) < 0) {
         ft_err_set(err, why.code, "address %s port %u: %.300s", address,
                    port, why.text);
@@ -313,9 +290,8 @@ void lc_server_close(struct lc_server *s)
     while (s->first) {
         forget(s->first);
     }
-    ft_timer_stop(&s->rest);
     for (i = 0; i < s->sockets; i++) {
-        ft_watch_stop(&s->watch[i]);
+        ft_listener_stop(&s->listener[i]);
         close(s->fd[i]);
     }
     free(s);
