@@ -261,9 +261,13 @@ static struct lc_conn_config config_of(struct peer *p)
     };
 }
 
+/* A certificate of ours that is no good is refused by whoever connects, with
+ * its reason: more than he would learn from a closed connection. */
 static int load_tls(struct peer *p, struct ft_err *err)
 {
-    p->tls = lc_tls_load(p->ctl->options.pki_dir, p->ctl->options.host_name,
+    const struct ft_options *o = &p->ctl->options;
+
+    p->tls = lc_tls_load(o->pki_dir, p->connector ? o->host_name : NULL,
                          err);
     return p->tls ? 0 : -1;
 }
@@ -280,8 +284,8 @@ static void say_what_to_do(struct ft_err *err)
         break;
     case ECONNRESET:
     case EPIPE:
-        what = "it does not accept this host: see lockstepd.log there "
-            "(certificates?)";
+        what = "see lockstepd.log there (has it no certificate? was it "
+            "stopped?)";
         break;
     case ETIMEDOUT:
     case EHOSTUNREACH:

@@ -134,7 +134,7 @@ static int check_own_cert(SSL_CTX *ctx, const char *path,
                    verify_text(code));
         goto out;
     }
-    if (own_name && !cert_is_for(cert, own_name)) {
+    if (!cert_is_for(cert, own_name)) {
         list_names(cert, names, sizeof(names));
         ft_err_set(err, EINVAL, "%s: this certificate is for %s, but this "
                    "host is %s ([host] name)", path, names, own_name);
@@ -185,7 +185,7 @@ static int load_files(SSL_CTX *ctx, const char *dir, const char *own_name,
                           ssl_reason());
     }
     warn_open_key(key);
-    return check_own_cert(ctx, cert, own_name, err);
+    return own_name ? check_own_cert(ctx, cert, own_name, err) : 0;
 }
 
 /* ---- the peer's certificate ---- */

@@ -22,7 +22,8 @@
 struct lc_tls;
 
 /* Load a folder. own_name: this host's name, which the certificate must
- * carry; NULL: not checked. NULL: err names the file, the reason and what to
+ * carry, and it must be in force; NULL: not checked, so that the peer can see
+ * it and say what is wrong. NULL: err names the file, the reason and what to
  * do. From then on the process ignores SIGPIPE (OpenSSL writes to sockets
  * that peers close). */
 struct lc_tls *lc_tls_load(const char *dir, const char *own_name,
