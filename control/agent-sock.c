@@ -227,7 +227,7 @@ int agent_sock_open(struct agent *a, struct ft_err *err)
 {
     char path[AGENT_PATH_MAX];
 
-    snprintf(path, sizeof(path), "%s/agent.sock", a->dir);
+    snprintf(path, sizeof(path), "%s/agent.sock", a->own);
     a->server = ft_json_listen(a->loop, path, 0600, CLIENTS_MAX, &json_ops,
                                on_opened, a, err);
     return a->server != NULL ? 0 : -1;

@@ -102,6 +102,7 @@ json_t *agent_status(struct agent *a)
     text(o, "reason", s.reason);
     text(o, "pair", pair);
     number(o, "generation", s.generation);
+    number(o, "tried", a->tried);
     text(o, "peer", s.peer);
     number(o, "position", s.position);
     number(o, "acked", s.acked);

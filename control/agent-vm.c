@@ -35,11 +35,9 @@ static void driver_changed(void *arg)
 
 static void session_path(const struct agent *a, char *path, size_t n)
 {
-    snprintf(path, n, "%s/session.json", a->dir);
+    snprintf(path, n, "%s/session.json", a->own);
 }
 
-/* The folder belongs to QEMU's user, so whatever stands there already may be
- * a trap: the file is always made anew. */
 static int session_save(struct agent *a, const char *arbiter,
                         struct ft_err *err)
 {
@@ -49,8 +47,7 @@ static int session_save(struct agent *a, const char *arbiter,
 
     session_path(a, path, sizeof(path));
     snprintf(tmp, sizeof(tmp), "%s.new", path);
-    unlink(tmp);
-    fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     r = fd < 0 || o == NULL ? -1 : json_dumpfd(o, fd, JSON_COMPACT);
     json_decref(o);
     if (fd >= 0) {
@@ -356,6 +353,7 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
         pri_driver_protect(a->pri, pair, err) < 0) {
         return -1;
     }
+    a->tried = pair->generation;
     a->role = "primary";
     agent_changed(a);
     return 0;

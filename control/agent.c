@@ -109,7 +109,7 @@ static int take_lock(struct agent *a, struct ft_err *err)
     char path[AGENT_PATH_MAX];
     int fd;
 
-    snprintf(path, sizeof(path), "%s/agent.lock", a->dir);
+    snprintf(path, sizeof(path), "%s/agent.lock", a->own);
     fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         return ft_err_sys(err, errno, "%s", path);
@@ -154,7 +154,10 @@ static int prepare(struct agent *a, const struct arguments *args,
     }
     snprintf(a->dir, sizeof(a->dir), "%s/vm/%s", a->options.paths_run,
              a->uuid);
-    if (make_folder(a->dir, err) < 0 || take_lock(a, err) < 0 ||
+    snprintf(a->own, sizeof(a->own), "%s/agent/%s", a->options.paths_run,
+             a->uuid);
+    if (make_folder(a->dir, err) < 0 || make_folder(a->own, err) < 0 ||
+        take_lock(a, err) < 0 ||
         open_log(a, args, err) < 0) {
         return -1;
     }

@@ -40,7 +40,8 @@ struct agent {
     struct ft_options options;
     char uuid[37], object[80];      /* object: "pair web1", for messages */
     lc_id vm, nonce;
-    char dir[FT_OPTION_TEXT + 48];  /* .../vm/UUID */
+    char dir[FT_OPTION_TEXT + 48];  /* RUN/vm/UUID: QEMU's sockets */
+    char own[FT_OPTION_TEXT + 48];  /* RUN/agent/UUID: out of QEMU's reach */
     FILE *trace;
 
     /* agent-vm.c */
@@ -56,6 +57,7 @@ struct agent {
     const char *role;               /* none, primary, backup */
     struct ft_pair_status last;     /* when there is no driver */
     char arbiter[FT_OPTION_TEXT];
+    uint64_t tried;                 /* highest generation of a `protect` */
     struct ft_timeline timeline;
 
     /* agent-status.c */

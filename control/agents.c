@@ -42,7 +42,7 @@ int agent_open(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
     char path[600];
 
-    snprintf(path, sizeof(path), "%s/vm/%s/agent.sock",
+    snprintf(path, sizeof(path), "%s/agent/%s/agent.sock",
              ctl->options.paths_run, uuid);
     return ft_unix_connect(path, SOCK_STREAM, err);
 }

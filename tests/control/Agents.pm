@@ -116,7 +116,8 @@ sub new {
         my $name = $o{"name_$h"} || $h;
         make_path("$dir/$h");
         my $host = { name => $h, dir => "$dir/$h", port => free_port(),
-            vm => "$dir/$h/run/vm/$uuid", log => "$dir/$h/stderr" };
+            vm => "$dir/$h/run/vm/$uuid", own => "$dir/$h/run/agent/$uuid",
+            log => "$dir/$h/stderr" };
         open my $conf, ">", "$dir/$h/conf" or die;
         print $conf "[host]\nname=$name\nport=$host->{port}\n"
             . "[pki]\ndir=$pki/$cert\n"
@@ -152,7 +153,7 @@ sub start_listener {
     my ($self, $h) = @_;
     my $host = $self->{$h};
     $host->{listener} = spawn($host->{log}, $helper, "forward",
-        $host->{port}, "$host->{vm}/agent.sock");
+        $host->{port}, "$host->{own}/agent.sock");
     $self->wait_for(PATIENCE, "listener of $h", sub {
         IO::Socket::INET->new(PeerAddr => "127.0.0.1:$host->{port}");
     });
@@ -179,7 +180,7 @@ sub start_backup {
 
 sub connect {
     my ($self, $h) = @_;
-    my $s = IO::Socket::UNIX->new(Peer => "$self->{$h}{vm}/agent.sock");
+    my $s = IO::Socket::UNIX->new(Peer => "$self->{$h}{own}/agent.sock");
     $self->{$h}{text} = "";
     return $self->{$h}{sock} = $s;
 }

@@ -428,17 +428,37 @@ subtest "a backup host that is down" => sub {
     $t->stop;
 };
 
-subtest "links that QEMU's user plants are not followed" => sub {
+subtest "what the agent relies on is out of QEMU's reach" => sub {
     my $t = fresh();
-    my $victim = "$t->{dir}/victim";
-    open my $f, ">", $victim or die "$victim: $!";
-    print $f "untouched";
-    close $f;
-    symlink $victim, "$t->{hosta}{vm}/session.json.new" or die "symlink: $!";
     $t->protected("hosta", "hostb", 1);
-    open $f, "<", $victim or die "$victim: $!";
-    is(readline $f, "untouched", "the file that the link names");
-    ok(!-l "$t->{hosta}{vm}/session.json", "the agent's file is a file");
+    for my $host ($t->{hosta}, $t->{hostb}) {
+        my @files = map { s,.*/,,r } glob "$host->{vm}/*";
+        like("@files", qr/^(?:clone.sock )?vmlink.sock$/,
+            "only sockets of QEMU in its folder on $host->{name}");
+        is((stat $host->{own})[2] & 07777, 0700,
+            "the agent's folder is its owner's only");
+    }
+    $t->stop;
+};
+
+subtest "after a clone that failed its generation is not used again" => sub {
+    my $t = fresh();
+    my $try = sub {
+        my ($g, $port) = @_;
+        return $t->command("hosta", { do => "protect", $t->pair_args($g),
+            peer => { host => "hostb", address => "127.0.0.1",
+                port => $port } });
+    };
+    ok($try->(1, 1)->{ok}, "a clone to a port where nobody listens");
+    my $s = $t->wait_for(10, "it fails", sub {
+        my $s = $t->status("hosta");
+        $s->{state} eq "alone" && $s->{reason} && $s;
+    });
+    is($s->{tried}, 1, "the status says which generation was tried");
+    my $r = $try->(1, 1);
+    ok(!$r->{ok} && $r->{error} =~ /the next is 2/, "it is refused now");
+    $t->protected("hosta", "hostb", 2);
+    is($t->status("hosta")->{tried}, 2, "the next one is taken");
     $t->stop;
 };
 
@@ -446,7 +466,7 @@ subtest "a refused protect leaves the pair's arbiter on file" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);
     my $read = sub {
-        open my $f, "<", "$t->{hosta}{vm}/session.json" or die "session: $!";
+        open my $f, "<", "$t->{hosta}{own}/session.json" or die "session: $!";
         return join "", <$f>;
     };
     my $before = $read->();
