@@ -152,8 +152,13 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
     if (!strcmp(what, "help") || !strcmp(what, "--help"))
         return usage(stdout);
     uri = optind < argc ? argv[optind] : o->arbiter_uri;
-    if (!*uri || (optind == argc && !strcmp(what, "format")))
+    if (optind == argc && !strcmp(what, "format"))
         return usage(stderr);
+    if (!*uri) {
+        fputs("lockstep: no arbiter is named: name one, or set [arbiter] "
+              "uri= in lockstepd.conf\n", stderr);
+        return CLI_USAGE;
+    }
     if (*uri == '/') {
         snprintf(full, sizeof(full), "file:%s", uri);
         uri = full;

@@ -44,7 +44,7 @@ static void rate(char *buf, size_t size, const json_t *o)
 void cli_show_list(const json_t *domains)
 {
     size_t width = strlen("Domain"), i;
-    char lag[32], log[32];
+    char lag[32], log[32], generation[24];
     json_t *o;
 
     if (!json_array_size(domains)) {
@@ -63,16 +63,18 @@ void cli_show_list(const json_t *domains)
     json_array_foreach(domains, i, o) {
         snprintf(lag, sizeof(lag), "-");
         snprintf(log, sizeof(log), "-");
+        snprintf(generation, sizeof(generation), "%llu",
+                 (unsigned long long)number(o, "generation"));
         if (is_protected(o)) {
             snprintf(lag, sizeof(lag), "%llu ms",
                      (unsigned long long)number(o, "lag_ms"));
             rate(log, sizeof(log), o);
         }
-        printf("%-*s  %-13s  %-11s  %-12s  %-12s  %3llu  %7s  %s\n",
+        printf("%-*s  %-13s  %-11s  %-12s  %-12s  %3s  %7s  %s\n",
                (int)width, text(o, "domain"), text(o, "protection"),
                text(o, "state"), or_dash(text(o, "primary")),
                or_dash(text(o, "backup")),
-               (unsigned long long)number(o, "generation"), lag, log);
+               number(o, "generation") ? generation : "-", lag, log);
         if (!is_protected(o) && *text(o, "reason"))
             printf("%-*s  (%s)\n", (int)width, "", text(o, "reason"));
     }
@@ -116,7 +118,11 @@ void cli_show_one(const json_t *o)
     if (*text(o, "reason"))
         row("Reason:", "%s", text(o, "reason"));
     row("This host:", "%s, %s here (libvirt: %s)", text(o, "host"),
-        text(o, "role"), text(o, "libvirt"));
+        strcmp(text(o, "role"), "none") ? text(o, "role") : "no part",
+        text(o, "libvirt"));
+    if (json_is_false(json_object_get(o, "stored")))
+        row("Not stored:", "this state is not on the disk yet, which fails "
+            "(see lockstepd.log)");
     row("Primary:", "%s", or_dash(text(o, "primary")));
     row("Backup:", "%s", or_dash(text(o, "backup")));
     row("Generation:", "%llu", (unsigned long long)number(o, "generation"));

@@ -47,11 +47,16 @@ static const char usage_text[] =
     "Exit status: 0 done; 1 refused or failed, stderr says why; 2 usage;\n"
     "3 lockstepd does not answer; 130 interrupted, and taken back.\n";
 
+#define ASK_MS 200
+#define STATUS_S 60       /* lockstepd itself gives libvirtd less */
+
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number)
 {
     (void)number;
+    if (interrupted)
+        _exit(CLI_INTERRUPTED);   /* said twice: not even the answer */
     interrupted = 1;
 }
 
@@ -68,11 +73,18 @@ static int fail(enum cli_exit code, const char *message)
     return code;
 }
 
-static int usage(void)
+static int usage(const char *command, const char *what)
 {
-    fputs("lockstep: wrong usage; 'lockstep --help' shows the commands\n",
-          stderr);
+    fprintf(stderr, "lockstep: %s%s%s; 'lockstep --help' shows the "
+            "commands\n", command, *command ? ": " : "", what);
     return CLI_USAGE;
+}
+
+/* Behind the options there is one domain. */
+static int no_domain(const char *command, int left)
+{
+    return usage(command, left < 1 ? "no DOMAIN is named"
+                                   : "one DOMAIN at a time");
 }
 
 /* ---- asking ------------------------------------------------------------- */
@@ -102,16 +114,17 @@ static void print_line(const json_t *o, bool json)
 }
 
 /* A command that was interrupted hangs up its sending side; lockstepd takes
- * back what is not finished, and then answers. */
+ * back what is not finished, and then answers. patience_s: how long nothing
+ * may come, 0: for ever. */
 static int ask(const struct ft_options *o, json_t *q, bool json,
-               json_t **reply)
+               int patience_s, json_t **reply)
 {
     char path[600], message[FT_ERR_TEXT + 600];
     struct ft_json_reader r;
     struct ft_err err;
     json_t *line;
     bool told = false;
-    int n, rc = CLI_FAILED, fd;
+    int n, rc = CLI_FAILED, fd, waited = 0;
 
     *reply = NULL;
     snprintf(path, sizeof(path), "%s/lockstepd.sock", o->paths_run);
@@ -127,17 +140,23 @@ static int ask(const struct ft_options *o, json_t *q, bool json,
     json_decref(q);
     ft_json_reader_init(&r, fd);
     while (n >= 0) {
-        n = ft_json_reader_next(&r, &line, 200, &err);
+        n = ft_json_reader_next(&r, &line, ASK_MS, &err);
         if (interrupted && !told) {
             told = true;
             shutdown(fd, SHUT_WR);
-            fputs("lockstep: interrupted; taking back what is not finished\n",
-                  stderr);
+            fputs("lockstep: interrupted; taking back what is not finished "
+                  "(again: without waiting)\n", stderr);
         }
         if (n < 0 && err.code == ETIMEDOUT) {
             n = 0;
-            continue;
+            waited += ASK_MS;
+            if (!patience_s || waited < patience_s * 1000)
+                continue;
+            rc = fail(CLI_NO_DAEMON, "lockstepd does not answer: it hangs, "
+                      "or is stopped");
+            goto out;
         }
+        waited = 0;
         if (n == 0) {
             rc = fail(told ? CLI_INTERRUPTED : CLI_NO_DAEMON,
                       "lockstepd has ended, or was ended, before it was done");
@@ -212,13 +231,13 @@ static int prepare(const struct ft_options *o, int argc, char **argv)
             json_object_set_new(q, "shift", json_integer(shift));
             break;
         default:
-            return usage();
+            return usage(argv[0], "wrong usage");
         }
     }
     if (optind != argc - 1)
-        return usage();
+        return no_domain(argv[0], argc - optind);
     json_object_set_new(q, "domain", json_string(argv[optind]));
-    rc = ask(o, q, false, &reply);
+    rc = ask(o, q, false, 0, &reply);
     return finish(rc, reply, false);
 }
 
@@ -240,12 +259,12 @@ static int protect(const struct ft_options *o, int argc, char **argv)
         else if (c == 'j')
             json = true;
         else
-            return usage();
+            return usage(argv[0], "wrong usage");
     }
     if (optind != argc - 1)
-        return usage();
+        return no_domain(argv[0], argc - optind);
     json_object_set_new(q, "domain", json_string(argv[optind]));
-    rc = ask(o, q, json, &reply);
+    rc = ask(o, q, json, 0, &reply);
     return finish(rc, reply, json);
 }
 
@@ -264,16 +283,18 @@ static int status(const struct ft_options *o, int argc, char **argv)
         watch = watch || c == 'w';
         metrics = metrics || c == 'm';
         if (c == '?')
-            return usage();
+            return usage(argv[0], "wrong usage");
     }
     if (optind < argc - 1)
-        return usage();
+        return no_domain(argv[0], argc - optind);
+    signal(SIGINT, SIG_DFL);   /* there is nothing to take back */
+    signal(SIGTERM, SIG_DFL);
     do {
         json_t *q = json_pack("{s:s}", "do", "status");
 
         if (optind < argc)
             json_object_set_new(q, "domain", json_string(argv[optind]));
-        rc = ask(o, q, json, &reply);
+        rc = ask(o, q, json, STATUS_S, &reply);
         if (rc != CLI_OK)
             return rc;
         list = json_object_get(reply, "domains");
@@ -294,7 +315,7 @@ static int status(const struct ft_options *o, int argc, char **argv)
         json_decref(reply);
         if (watch)
             poll(NULL, 0, 1000);
-    } while (watch && !interrupted);
+    } while (watch);
     return CLI_OK;
 }
 
@@ -326,14 +347,14 @@ int main(int argc, char **argv)
             puts("lockstep " PACKAGE_VERSION);
             return CLI_OK;
         default:
-            return usage();
+            return usage("", "wrong usage");
         }
     }
     argc -= optind;
     argv += optind;
     optind = 0;   /* glibc: begin anew */
     if (argc < 1)
-        return usage();
+        return usage("", "no command is given");
     what = argv[0];
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
         && strcmp(what, "arbiter")) {
@@ -350,5 +371,5 @@ int main(int argc, char **argv)
         return status(&o, argc, argv);
     if (!strcmp(what, "arbiter"))
         return cli_arbiter(&o, argc - 1, argv + 1);
-    return usage();
+    return usage(what, "there is no such command");
 }
