@@ -10,6 +10,7 @@
 #include "control/ctl.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,24 +22,33 @@
 
 static void say(int fd, json_t *o)
 {
-    ft_json_client_send(fd, o, NULL);
+    if (ft_json_client_send(fd, o, NULL) < 0)
+        shutdown(fd, SHUT_RDWR);   /* as if it had hung up */
     json_decref(o);
 }
 
+/* Only to look at: dropped while the client, maybe stopped, does not read. */
 static void progress(struct job *job, const char *phase, int percent,
                      const char *text)
 {
+    struct pollfd p = { .fd = job->cancel_fd, .events = POLLOUT };
+
+    if (poll(&p, 1, 0) != 1)
+        return;
     say(job->cancel_fd, json_pack("{s:{s:s,s:i,s:s}}", "progress", "phase",
                                   phase, "percent", percent, "text", text));
 }
 
 /* ---- prepare ------------------------------------------------------------ */
 
-static void say_report(int fd, const struct dom_report *r)
+/* Of a refused command only what stands against it: nothing was changed. */
+static void say_report(int fd, const struct dom_report *r, bool done)
 {
     for (size_t i = 0; i < r->n; i++) {
         const struct dom_line *l = &r->line[i];
 
+        if (!done && l->kind != DOM_REFUSED)
+            continue;
         say(fd, json_pack("{s:s,s:s,s:s,s:s*}", "line",
                           l->kind == DOM_REFUSED ? "refused"
                           : l->kind == DOM_CHANGED ? "changed" : "restored",
@@ -70,33 +80,43 @@ static int may_be_changed(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
     return 0;
 }
 
+static int set_prepared(struct ctl *ctl, struct vm *vm, bool prepared,
+                        struct ft_err *err)
+{
+    pthread_mutex_lock(&ctl->lock);
+    vm->prepared = prepared;
+    pthread_mutex_unlock(&ctl->lock);
+    return registry_save(ctl, vm, err);
+}
+
 static int redefine(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
                     xmlDoc *doc, bool undo, struct ft_err *err)
 {
     virConnectPtr conn = virDomainGetConnect(dom);
+    bool was = vm->prepared;
     struct dom_facts f;
     char dir[600];
     int rc;
 
-    if (dom_facts(doc, &f, err) < 0)
-        return -1;
-    rc = undo ? 0 : virt_cpu_supported(ctl, &f, ctl->options.paths_emulator,
-                                       err);
-    dom_facts_clear(&f);
-    if (rc < 0)
-        return -1;
-    if (virt_define(conn, doc, err) < 0)
-        return ft_err_prefix(err, "domain %s", vm->name);
     if (undo) {
+        if (virt_define(conn, doc, err) < 0)
+            return ft_err_prefix(err, "domain %s", vm->name);
         registry_forget(ctl, vm);
         return 0;
     }
-    if (vm_run_dir(ctl, vm->uuid, dir, sizeof(dir), err) < 0)
+    if (dom_facts(doc, &f, err) < 0)
         return -1;
-    pthread_mutex_lock(&ctl->lock);
-    vm->prepared = true;
-    pthread_mutex_unlock(&ctl->lock);
-    return registry_save(ctl, vm, err);
+    rc = virt_cpu_supported(ctl, &f, ctl->options.paths_emulator, err);
+    dom_facts_clear(&f);
+    /* What may fail for want of room comes before the definition changes. */
+    if (rc < 0 || vm_run_dir(ctl, vm->uuid, dir, sizeof(dir), err) < 0 ||
+        set_prepared(ctl, vm, true, err) < 0)
+        return -1;
+    if (virt_define(conn, doc, err) == 0)
+        return 0;
+    ft_err_prefix(err, "domain %s", vm->name);
+    set_prepared(ctl, vm, was, NULL);
+    return -1;
 }
 
 static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
@@ -128,7 +148,6 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
     if (!doc)
         return -1;
     n = undo ? dom_undo(doc, &r) : dom_prepare(doc, &o, &r);
-    say_report(fd, &r);
     if (n < 0) {
         ft_err_set(err, EINVAL, "domain %s: it cannot be protected as it is; "
                    "nothing was changed", vm->name);
@@ -146,6 +165,7 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
             ft_info("domain %s: %s", vm->name,
                     undo ? "prepare undone" : "prepared");
     }
+    say_report(fd, &r, rc == 0);
     dom_report_clear(&r);
     dom_free(doc);
     return rc;
@@ -252,7 +272,7 @@ void *client_thread(void *arg)
     }
     ft_json_reader_done(&r);
     close(in->fd);
-    ctl_thread_end(in->ctl);
+    ctl_thread_end(&in->ctl->commands);
     free(in);
     return NULL;
 }

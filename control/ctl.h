@@ -44,6 +44,7 @@
 
 #include "common/host/clock.h"
 #include "common/host/err.h"
+#include "common/host/loop.h"
 #include "common/host/options.h"
 #include "control/domain.h"
 #include "logging-channel/wire.h"
@@ -68,28 +69,44 @@ struct vm {
     char pair[33];
     uint64_t generation;        /* of the last pair that was protected */
     bool autostart;             /* libvirt's flag, taken over while protected */
+    char last[16];              /* how its last pair ended for this host, where
+                                   that is not over yet: a state of
+                                   docs/agent.md; else "" */
+    char note[FT_ERR_TEXT];     /* why it is not protected */
     /* not in the file */
+    bool unsaved;               /* the file could not be written */
     const char *busy;           /* a command that runs now, or NULL */
     bool keeper;                /* its thread runs */
     bool reprotects;            /* its thread runs */
     atomic_bool stop;           /* end of a running protect, please */
     atomic_bool poke;           /* its other host is back: try at once */
-    uint64_t tried;             /* highest generation that our agent was told */
     int qemu_pid;               /* as the agent said; 0: not known */
-    char note[FT_ERR_TEXT];     /* why it is not protected */
     json_t *status;             /* the agent's last words, or NULL */
+};
+
+/* The threads of one purpose. What a stranger can start is bounded; a domain
+ * always gets its keeper. */
+struct pool {
+    const char *what;           /* for messages: "commands" */
+    int max;
+    atomic_int running;
 };
 
 struct ctl {
     struct ft_options options;
     const char *config;         /* --config FILE, handed to the agents */
     struct ev_loop *loop;
+    struct ft_listener listener;    /* of lockstepd.sock */
     pthread_mutex_t lock;       /* vms and what is in them */
     pthread_cond_t changed;     /* a status came */
     struct vm *vms;
-    pthread_mutex_t virt_lock;
+    pthread_mutex_t virt_lock;      /* the five that follow */
+    pthread_cond_t virt_opened;
     virConnectPtr conn;
-    atomic_int threads;
+    bool virt_opening;              /* a thread is at it */
+    ft_ns virt_since;               /* ... since then */
+    char virt_why[FT_ERR_TEXT];     /* why the last try failed */
+    struct pool commands, connections, keepers;
     atomic_bool quit;
 };
 
@@ -110,17 +127,19 @@ void job_progress(struct job *job, const char *phase, int percent,
 int job_sleep(const struct job *job, int ms, struct ft_err *err);
 
 /* lockstepd.c: a detached thread, counted; -1 when there are too many. */
-int ctl_thread(struct ctl *ctl, void *(*run)(void *arg), void *arg,
+int ctl_thread(struct pool *pool, void *(*run)(void *arg), void *arg,
                struct ft_err *err);
-void ctl_thread_end(struct ctl *ctl);
+void ctl_thread_end(struct pool *pool);
 
 /* registry.c */
 int registry_load(struct ctl *ctl, struct ft_err *err);
 /* Find by uuid, or make. name NULL: leave it. */
 struct vm *registry_vm(struct ctl *ctl, const char *uuid, const char *name);
 struct vm *registry_find(struct ctl *ctl, const char *which);   /* or name */
-/* Write the file. The caller does not hold the lock. */
+/* Write the file; a failure is remembered (unsaved). The caller does not hold
+ * the lock. */
 int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err);
+/* Remove the file; what is left is shown until lockstepd ends. */
 void registry_forget(struct ctl *ctl, struct vm *vm);
 /* Begin a command on it; -1: another one runs, and still after wait_ms. */
 int vm_begin(struct ctl *ctl, struct vm *vm, const char *what, int wait_ms,
@@ -158,7 +177,8 @@ virDomainPtr virt_domain(struct ctl *ctl, const char *which,
                          struct ft_err *err);
 int virt_error(struct ft_err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));   /* appends libvirt's text */
-/* "running", "paused", "shut off", "not there" */
+/* "running", "paused", "in shutdown", "shut off", "not there", "unknown" (it
+ * does not say), "no answer" (of libvirtd) */
 const char *virt_state(struct ctl *ctl, const char *uuid);
 int virt_active(struct ctl *ctl, const char *uuid);   /* -1: not known */
 xmlDoc *virt_xml(virDomainPtr dom, unsigned flags, struct ft_err *err);
@@ -194,9 +214,10 @@ int build_id(const char *program, char *out, size_t size,
 /* The arbiter's random id, and the folder behind file: URIs. */
 int arbiter_id(const char *uri, char *out, size_t size, struct ft_err *err);
 const char *arbiter_folder(const char *uri);
-/* Highest generation that it has a record of; 0: none. */
-int arbiter_generation(const char *uri, const char *uuid, uint64_t *g,
-                       struct ft_err *err);
+/* Highest generation that it has a record of, 0: none; and the host that owns
+ * it, "": free. */
+int arbiter_record(const char *uri, const char *uuid, uint64_t *g,
+                   char owner[CTL_NAME], struct ft_err *err);
 void uuid_text(const lc_id *id, char out[CTL_UUID]);
 void uuid_bytes(const char *uuid, lc_id *id);
 /* Is it one, as libvirt writes them? What a peer says becomes a file name. */

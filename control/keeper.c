@@ -14,8 +14,8 @@
 #include "control/ctl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,10 +74,11 @@ static bool is_abandoned(struct keeper *k, enum vm_role role,
 
 static void save(struct ctl *ctl, struct vm *vm)
 {
+    bool told = vm->unsaved;
     struct ft_err err;
 
-    if (registry_save(ctl, vm, &err) < 0)
-        ft_error("%s", err.text);
+    if (registry_save(ctl, vm, &err) < 0 && !told)
+        ft_error("%s; tried again while the pair lasts", err.text);
 }
 
 /* ---- redundancy comes back by itself ------------------------------------ */
@@ -125,7 +126,7 @@ static void *reprotect_thread(void *arg)
     pthread_mutex_lock(&ctl->lock);
     vm->reprotects = false;
     pthread_mutex_unlock(&ctl->lock);
-    ctl_thread_end(ctl);
+    ctl_thread_end(&ctl->keepers);
     free(k);
     return NULL;
 }
@@ -144,7 +145,8 @@ static void reprotect(struct keeper *k)
     if (start)
         k->vm->reprotects = true;
     pthread_mutex_unlock(&k->ctl->lock);
-    if (start && ctl_thread(k->ctl, reprotect_thread, copy, &err) == 0)
+    if (start &&
+        ctl_thread(&k->ctl->keepers, reprotect_thread, copy, &err) == 0)
         return;
     if (start) {
         pthread_mutex_lock(&k->ctl->lock);
@@ -178,6 +180,7 @@ static void took_over(struct keeper *k)
     vm->role = VM_PRIMARY;
     vm->wanted = true;
     vm->prepared = true;
+    *vm->last = 0;
     pthread_mutex_unlock(&ctl->lock);
     save(ctl, vm);
     vm_note(ctl, vm, "it went live here; its other host was %s", p.backup);
@@ -207,6 +210,38 @@ static void note_protected(struct keeper *k, const json_t *status)
         save(k->ctl, vm);
 }
 
+/* This host has no part any more. Say how that came, and where the guest is.
+ * A replica leaves nothing on the disk. */
+static void end_part(struct keeper *k, enum vm_role role, const char *state,
+                     const char *reason)
+{
+    struct vm *vm = k->vm;
+    bool agreed = !strcmp(state, "ended");
+
+    if (role == VM_BACKUP)
+        registry_forget(k->ctl, vm);
+    pthread_mutex_lock(&k->ctl->lock);
+    vm->role = VM_NONE;
+    vm->wanted = false;
+    if (role == VM_PRIMARY || !agreed)
+        snprintf(vm->last, sizeof(vm->last), "%s", state);
+    pthread_mutex_unlock(&k->ctl->lock);
+    if (agreed)
+        vm_note(k->ctl, vm, "%s", reason);
+    else if (role == VM_BACKUP)
+        vm_note(k->ctl, vm, "%s; %s makes a new replica by itself while the "
+                "guest runs there", reason, vm->peer);
+    else if (!strcmp(state, "fenced"))
+        vm_note(k->ctl, vm, "%s; the guest belongs to %s now: do not start "
+                "it here; this host is made its backup by itself", reason,
+                vm->peer);
+    else
+        vm_note(k->ctl, vm, "it does not run here any more; start it here%s%s",
+                *reason ? " unless it runs on " : "", reason);
+    if (role == VM_PRIMARY)
+        save(k->ctl, vm);
+}
+
 /* The pair is over on this host: remove the replica, end the agent. */
 static void tidy_up(struct keeper *k, const json_t *status)
 {
@@ -231,18 +266,8 @@ static void tidy_up(struct keeper *k, const json_t *status)
         k->tidy_at = ft_monotonic() +
             (ft_ns)k->tidy_wait_ms * FT_NS_PER_MS;
     } else if (role != VM_NONE) {
-        if (role == VM_BACKUP) {
-            registry_forget(ctl, vm);   /* nothing of it stays here */
-        } else {
-            pthread_mutex_lock(&ctl->lock);
-            vm->role = VM_NONE;
-            vm->wanted = false;
-            pthread_mutex_unlock(&ctl->lock);
-            save(ctl, vm);
-        }
-        vm_note(ctl, vm, "%s%s%s", status_text(status, "state"),
-                *status_text(status, "reason") ? ": " : "",
-                status_text(status, "reason"));
+        end_part(k, role, status_text(status, "state"),
+                 status_text(status, "reason"));
     }
     vm_end(ctl, vm);
 }
@@ -252,14 +277,17 @@ static void step(struct keeper *k)
     struct vm *vm = k->vm;
     json_t *status;
     enum vm_role role;
-    bool wanted, busy;
+    bool wanted, busy, unsaved;
 
     pthread_mutex_lock(&k->ctl->lock);
     status = json_incref(vm->status);
     role = vm->role;
     wanted = vm->wanted;
     busy = vm->busy != NULL;
+    unsaved = vm->unsaved;
     pthread_mutex_unlock(&k->ctl->lock);
+    if (unsaved && !busy)
+        save(k->ctl, vm);
     if (!status)
         return;
     if (!strcmp(status_text(status, "state"), "protected")) {
@@ -321,13 +349,57 @@ static void follow(struct keeper *k, int fd)
     take_status(k, NULL);
 }
 
+/* Is this process the domain's QEMU? Not one that got its number later. */
+static bool is_qemu_of(int pid, const char *uuid)
+{
+    char path[64], line[32768], want[CTL_UUID + 16];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, line, sizeof(line));   /* nothing, of one that has ended */
+    close(fd);
+    snprintf(want, sizeof(want), "/%s/vmlink.sock", uuid);
+    return n > 0 && memmem(line, (size_t)n, want, strlen(want));
+}
+
+/* No agent is left to tell what happened: the arbiter knows who has won. */
+static void end_unseen(struct keeper *k, enum vm_role role)
+{
+    struct ctl *ctl = k->ctl;
+    struct vm *vm = k->vm;
+    char uri[CTL_URI], owner[CTL_NAME] = "", reason[CTL_NAME + 200];
+    uint64_t g = 0, known;
+
+    pthread_mutex_lock(&ctl->lock);
+    snprintf(uri, sizeof(uri), "%s", vm->arbiter);
+    known = vm->generation;
+    pthread_mutex_unlock(&ctl->lock);
+    if (role == VM_BACKUP) {
+        end_part(k, role, "off", "the replica does not run here any more");
+        return;
+    }
+    arbiter_record(uri, vm->uuid, &g, owner, NULL);
+    if (!*owner || g < known) {
+        end_part(k, role, "off", vm->peer);
+    } else if (!strcmp(owner, ctl->options.host_name)) {
+        end_part(k, role, "off", "");
+    } else {
+        snprintf(reason, sizeof(reason), "%s owns generation %llu", owner,
+                 (unsigned long long)g);
+        end_part(k, role, "fenced", reason);
+    }
+}
+
 /* The agent is gone. Is there something for a new one? */
 static bool needs_agent(struct keeper *k)
 {
     struct vm *vm = k->vm;
     enum vm_role role;
     int active, pid;
-    bool busy;
 
     pthread_mutex_lock(&k->ctl->lock);
     role = vm->role;
@@ -335,22 +407,16 @@ static bool needs_agent(struct keeper *k)
     pthread_mutex_unlock(&k->ctl->lock);
     if (role == VM_NONE)
         return false;
-    if (pid > 0 && kill(pid, 0) == 0)
+    if (pid > 0 && is_qemu_of(pid, vm->uuid))
         return true;   /* do not wait for libvirt */
     active = virt_active(k->ctl, vm->uuid);
     if (active)
         return true;
-    pthread_mutex_lock(&k->ctl->lock);
-    busy = vm->busy;   /* a command has begun: what it writes counts */
-    if (!busy) {
-        vm->role = VM_NONE;
-        vm->wanted = false;
+    /* Not when a command has begun: what it writes counts. */
+    if (vm_begin(k->ctl, vm, "tidying up", 0, NULL) == 0) {
+        end_unseen(k, role);
+        vm_end(k->ctl, vm);
     }
-    pthread_mutex_unlock(&k->ctl->lock);
-    if (busy)
-        return false;
-    vm_note(k->ctl, vm, "the domain does not run here any more");
-    save(k->ctl, vm);
     return false;
 }
 
@@ -406,7 +472,7 @@ static void *keeper_thread(void *arg)
             poll(NULL, 0, TICK_MS);
         }
     }
-    ctl_thread_end(ctl);
+    ctl_thread_end(&ctl->keepers);
     free(k);
     return NULL;
 }
@@ -425,7 +491,7 @@ void keeper_start(struct ctl *ctl, struct vm *vm)
     start = !vm->keeper;
     vm->keeper = true;
     pthread_mutex_unlock(&ctl->lock);
-    if (start && ctl_thread(ctl, keeper_thread, k, &err) == 0)
+    if (start && ctl_thread(&ctl->keepers, keeper_thread, k, &err) == 0)
         return;
     if (start) {
         ft_error("pair %s: it is not watched: %s", vm->name, err.text);
@@ -459,7 +525,7 @@ static void *announce_thread(void *arg)
                        &err) == 0)
         json_decref(reply);
     peer_close(p);
-    ctl_thread_end(k->ctl);
+    ctl_thread_end(&k->ctl->keepers);
     free(k);
     return NULL;
 }
@@ -475,7 +541,7 @@ void keeper_announce(struct ctl *ctl)
         if (!k)
             abort();
         *k = (struct keeper){ .ctl = ctl, .vm = vm };
-        if (ctl_thread(ctl, announce_thread, k, NULL) < 0)
+        if (ctl_thread(&ctl->keepers, announce_thread, k, NULL) < 0)
             free(k);
     }
 }

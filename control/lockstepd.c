@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,52 +26,55 @@
 #include "logging-channel/server.h"
 #include "logging-channel/tls.h"
 
-#define THREADS_MAX 128
+
+#define COMMANDS_MAX 64        /* of `lockstep`, at once */
+#define CONNECTIONS_MAX 64     /* of other hosts, at once */
 
 /* ---- threads ------------------------------------------------------------ */
 
-int ctl_thread(struct ctl *ctl, void *(*run)(void *), void *arg,
+int ctl_thread(struct pool *pool, void *(*run)(void *), void *arg,
                struct ft_err *err)
 {
     pthread_attr_t attr;
     pthread_t t;
     int rc;
 
-    if (atomic_fetch_add(&ctl->threads, 1) >= THREADS_MAX) {
-        atomic_fetch_sub(&ctl->threads, 1);
-        return ft_err_set(err, EAGAIN, "lockstepd: more than %d commands and "
-                          "connections at once", THREADS_MAX);
+    if (atomic_fetch_add(&pool->running, 1) >= pool->max) {
+        atomic_fetch_sub(&pool->running, 1);
+        return ft_err_set(err, EAGAIN, "lockstepd: more than %d %s at once: "
+                          "try again", pool->max, pool->what);
     }
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     rc = pthread_create(&t, &attr, run, arg);
     pthread_attr_destroy(&attr);
     if (rc) {
-        atomic_fetch_sub(&ctl->threads, 1);
+        ctl_thread_end(pool);
         return ft_err_sys(err, rc, "lockstepd: cannot start a thread");
     }
     return 0;
 }
 
-void ctl_thread_end(struct ctl *ctl)
+void ctl_thread_end(struct pool *pool)
 {
-    atomic_fetch_sub(&ctl->threads, 1);
+    atomic_fetch_sub(&pool->running, 1);
 }
 
-static void start(struct ctl *ctl, void *(*run)(void *), int fd)
+/* Takes fd when it succeeds. */
+static int start(struct ctl *ctl, struct pool *pool, void *(*run)(void *),
+                 int fd, struct ft_err *err)
 {
     struct incoming *in = malloc(sizeof(*in));
-    struct ft_err err;
 
     if (!in)
         abort();
     in->ctl = ctl;
     in->fd = fd;
-    if (ctl_thread(ctl, run, in, &err) == 0)
-        return;
-    ft_warning("%s", err.text);
-    close(fd);
+    if (ctl_thread(pool, run, in, err) == 0)
+        return 0;
+    ft_warning("%s", err->text);
     free(in);
+    return -1;
 }
 
 /* ---- connections of other hosts ----------------------------------------- */
@@ -94,7 +98,7 @@ static void *handover_thread(void *arg)
         ft_warning("vm %s: connection from %s not taken: %s", h->uuid,
                    h->from, err.text);
     close(h->fd);
-    ctl_thread_end(h->ctl);
+    ctl_thread_end(&h->ctl->connections);
     free(h);
     return NULL;
 }
@@ -107,7 +111,8 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
     struct ft_err err;
 
     if (kind == LC_KIND_CONTROL) {
-        start(ctl, replica_thread, fd);
+        if (start(ctl, &ctl->connections, replica_thread, fd, &err) < 0)
+            close(fd);
         return;
     }
     h = calloc(1, sizeof(*h));
@@ -118,7 +123,7 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
     h->kind = kind;
     uuid_text(vm, h->uuid);
     snprintf(h->from, sizeof(h->from), "%s", from);
-    if (ctl_thread(ctl, handover_thread, h, &err) == 0)
+    if (ctl_thread(&ctl->connections, handover_thread, h, &err) == 0)
         return;
     ft_warning("%s", err.text);
     close(fd);
@@ -129,11 +134,20 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
 
 static void on_command(struct ft_watch *w, int events, void *arg)
 {
-    int fd = accept4(w->w.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct ctl *ctl = arg;
+    int fd = ft_listener_accept(&ctl->listener);
+    struct ft_err err;
 
-    (void)events;
-    if (fd >= 0)
-        start(arg, client_thread, fd);
+    (void)w, (void)events;
+    if (fd < 0) {
+        if (ft_timer_running(&ctl->listener.rest))
+            ft_warning("lockstepd: commands wait: %s", strerror(errno));
+        return;
+    }
+    if (start(ctl, &ctl->commands, client_thread, fd, &err) < 0) {
+        dprintf(fd, "{\"ok\":false,\"error\":\"%s\"}\n", err.text);
+        close(fd);
+    }
 }
 
 /* ---- begin and end ------------------------------------------------------ */
@@ -211,7 +225,6 @@ static int serve(struct ctl *ctl, struct ft_err *err)
     struct ev_signal sig[2];
     const int number[] = { SIGTERM, SIGINT };
     struct lc_server *server;
-    struct ft_watch commands;
     char path[600];
     int sock;
 
@@ -233,27 +246,27 @@ static int serve(struct ctl *ctl, struct ft_err *err)
         lc_server_close(server);
         return -1;
     }
-    ft_watch_init(&commands, ctl->loop, sock, on_command, ctl);
-    ft_watch_set(&commands, EV_READ);
+    ft_listener_init(&ctl->listener, ctl->loop, sock, on_command, ctl);
     for (int i = 0; i < 2; i++) {
         ev_signal_init(&sig[i], on_signal, number[i]);
         sig[i].data = ctl;
         ev_signal_start(ctl->loop, &sig[i]);
     }
     check_tls(ctl);
+    keeper_announce(ctl);   /* before the keepers see that pairs are over */
     find_agents(ctl);
-    keeper_announce(ctl);
     ft_info("lockstepd %s: host %s, port %d, ready", PACKAGE_VERSION,
             ctl->options.host_name, (int)ctl->options.host_port);
     notify("READY=1");
     ev_run(ctl->loop, 0);
     notify("STOPPING=1");
-    ft_watch_stop(&commands);
+    ft_listener_stop(&ctl->listener);
     close(sock);
     unlink(path);
     lc_server_close(server);
     /* Commands see `quit` and take back what is not finished. */
-    for (int i = 0; i < 50 && atomic_load(&ctl->threads) > 0; i++)
+    for (int i = 0; i < 50 && ctl->commands.running +
+         ctl->connections.running + ctl->keepers.running > 0; i++)
         usleep(100000);
     return 0;
 }
@@ -333,7 +346,11 @@ bad:
 
 int main(int argc, char **argv)
 {
-    static struct ctl ctl;
+    static struct ctl ctl = {
+        .commands = { .what = "commands", .max = COMMANDS_MAX },
+        .connections = { .what = "connections", .max = CONNECTIONS_MAX },
+        .keepers = { .what = "keepers", .max = INT_MAX },
+    };
     char log[600];
     struct ft_log_config lc = { .program = "lockstepd", .file = log,
                                 .to_stderr = 1, .level = FT_LOG_INFO };
@@ -346,6 +363,7 @@ int main(int argc, char **argv)
     umask(027);
     pthread_mutex_init(&ctl.lock, NULL);
     pthread_mutex_init(&ctl.virt_lock, NULL);
+    pthread_cond_init(&ctl.virt_opened, NULL);
     pthread_cond_init(&ctl.changed, NULL);
     xmlInitParser();
     ctl.loop = ev_default_loop(EVFLAG_AUTO);   /* reaps agents */

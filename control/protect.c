@@ -194,7 +194,7 @@ static int look(struct work *w, const char *domain, const char *host,
 static int look_at_agent(struct work *w, struct ft_err *err)
 {
     const char *uuid = w->facts.uuid, *name = w->facts.name;
-    char program[64];
+    char program[64], owner[CTL_NAME];
     json_t *status = NULL;
     uint64_t g, recorded = 0;
     int waited = 0;
@@ -226,7 +226,9 @@ static int look_at_agent(struct work *w, struct ft_err *err)
         json_decref(status);
         return -1;
     }
-    g = status_number(status, "generation");   /* also of a clone that failed */
+    g = status_number(status, "generation");
+    if (status_number(status, "tried") > g)   /* by a clone that failed */
+        g = status_number(status, "tried");
     snprintf(program, sizeof(program), "/proc/%llu/exe",
              (unsigned long long)status_number(status, "qemu_pid"));
     json_decref(status);
@@ -234,15 +236,13 @@ static int look_at_agent(struct work *w, struct ft_err *err)
         return ft_err_prefix(err, "domain %s", name);
     if (arbiter_id(w->policy.arbiter, w->arbiter, sizeof(w->arbiter),
                    err) < 0 ||
-        arbiter_generation(w->policy.arbiter, uuid, &recorded, err) < 0)
+        arbiter_record(w->policy.arbiter, uuid, &recorded, owner, err) < 0)
         return -1;
     if (recorded > g)
         g = recorded;
     pthread_mutex_lock(&w->ctl->lock);
     if (w->vm->generation > g)
         g = w->vm->generation;
-    if (w->vm->tried > g)
-        g = w->vm->tried;
     w->generation = g + 1;
     pthread_mutex_unlock(&w->ctl->lock);
     random_hex(w->pair, 32);
@@ -412,9 +412,6 @@ static int clone_guest(struct work *w, struct ft_err *err)
 
     if (fd < 0)
         return -1;
-    pthread_mutex_lock(&w->ctl->lock);
-    w->vm->tried = w->generation;
-    pthread_mutex_unlock(&w->ctl->lock);
     ft_json_reader_init(&r, fd);
     command = json_pack("{s:s,s:s,s:I,s:{s:s,s:s,s:I},s:s,s:I}",
                         "do", "protect", "pair", w->pair,
@@ -506,6 +503,7 @@ static int commit(struct work *w, struct ft_err *err)
     vm->role = VM_PRIMARY;
     vm->generation = w->generation;
     vm->autostart = vm->autostart || was;
+    *vm->last = 0;
     w->autostart = vm->autostart;
     snprintf(vm->peer, sizeof(vm->peer), "%s", w->policy.backup);
     snprintf(vm->arbiter, sizeof(vm->arbiter), "%s", w->policy.arbiter);
@@ -552,7 +550,9 @@ int protect_run(struct job *job, const char *domain, const char *host,
         vm_begin(job->ctl, w.vm, "protect", 3000, err) < 0)
         goto out;
     busy = true;
-    if (look_at_agent(&w, err) < 0)
+    /* What is promised at the end must get onto the disk. */
+    if (registry_save(job->ctl, w.vm, err) < 0 ||
+        look_at_agent(&w, err) < 0)
         goto out;
     job_progress(job, "reach", -1, "connecting to %s", w.policy.backup);
     w.peer = peer_connect(job, w.policy.backup, err);
@@ -576,6 +576,9 @@ int protect_run(struct job *job, const char *domain, const char *host,
              w.policy.backup, (unsigned long long)w.generation);
     ft_info("pair %s: %s", w.facts.name, summary);
 out:
+    if (rc < 0 && err->code == ECANCELED && !job->ctl->quit)
+        ft_err_set(err, ECANCELED, "domain %s: cancelled: what was begun is "
+                   "taken back, the guest runs on", domain);
     if (rc < 0)
         ft_info("protect %s: %s", domain, err->text);
     if (busy)

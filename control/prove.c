@@ -181,20 +181,23 @@ int arbiter_id(const char *uri, char *out, size_t size, struct ft_err *err)
     return 0;
 }
 
-int arbiter_generation(const char *uri, const char *uuid, uint64_t *g,
-                       struct ft_err *err)
+int arbiter_record(const char *uri, const char *uuid, uint64_t *g,
+                   char owner[CTL_NAME], struct ft_err *err)
 {
     const char *dir = tas_file_dir(uri, err);
     struct tas_block b;
     lc_id vm;
 
     *g = 0;
+    *owner = 0;
     if (!dir)
         return -1;
     uuid_bytes(uuid, &vm);
     if (tas_file_read(dir, vm.b, &b, err) < 0)
         return -1;
     *g = b.generation;
+    if (b.state == TAS_BLOCK_OWNED)
+        snprintf(owner, CTL_NAME, "%s", b.host);
     return 0;
 }
 

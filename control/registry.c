@@ -102,6 +102,10 @@ int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
                   "arbiter", vm->arbiter, "pair", vm->pair,
                   "generation", (json_int_t)vm->generation,
                   "autostart", vm->autostart);
+    if (*vm->last) {
+        json_object_set_new(o, "last", json_string(vm->last));
+        json_object_set_new(o, "note", json_string(vm->note));
+    }
     pthread_mutex_unlock(&ctl->lock);
     text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o);
@@ -113,9 +117,12 @@ int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
     snprintf(tmp, sizeof(tmp), "%s.%d", path, (int)gettid());
     n = strlen(text);
     fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd >= 0)
+        errno = ENOSPC;   /* what a write that is cut short means */
     if (fd < 0 || write(fd, text, n) != (ssize_t)n || fsync(fd) < 0 ||
         rename(tmp, path) < 0) {
-        ft_err_sys(err, errno, "file %s: cannot write it", path);
+        ft_err_sys(err, errno, "domain %s: file %s: cannot write it",
+                   vm->name, path);
         unlink(tmp);
         goto out;
     }
@@ -129,6 +136,9 @@ out:
         close(fd);
     }
     free(text);
+    pthread_mutex_lock(&ctl->lock);
+    vm->unsaved = rc < 0;
+    pthread_mutex_unlock(&ctl->lock);
     return rc;
 }
 
@@ -142,6 +152,8 @@ void registry_forget(struct ctl *ctl, struct vm *vm)
     vm->prepared = vm->wanted = vm->autostart = false;
     vm->role = VM_NONE;
     vm->generation = 0;   /* the arbiter knows better */
+    *vm->last = *vm->note = 0;
+    vm->unsaved = false;
     pthread_mutex_unlock(&ctl->lock);
 }
 
@@ -172,6 +184,10 @@ static void load_one(struct ctl *ctl, const char *path)
         json_string_value(json_object_get(o, "pair")));
     vm->generation = (uint64_t)json_integer_value(
         json_object_get(o, "generation"));
+    set(vm->last, sizeof(vm->last),
+        json_string_value(json_object_get(o, "last")));
+    set(vm->note, sizeof(vm->note),
+        json_string_value(json_object_get(o, "note")));
     json_decref(o);
 }
 

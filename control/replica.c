@@ -22,6 +22,7 @@ struct session {
     struct ctl *ctl;
     struct peer *peer;
     struct vm *vm;             /* begun, when not NULL */
+    char checked[CTL_UUID];    /* what `check` was about */
     bool started, committed;
     struct proof *proof;
     size_t proofs;
@@ -280,6 +281,7 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
         virt_networks_there(s->ctl, json_object_get(q, "networks"),
                             err) < 0)
         return NULL;
+    snprintf(s->checked, sizeof(s->checked), "%s", uuid);
     proofs = json_array();
     for (size_t i = 0; i < s->proofs; i++)
         json_array_append_new(proofs, json_pack(
@@ -298,6 +300,7 @@ static void remember(struct session *s, json_t *q)
     vm->role = VM_BACKUP;
     vm->prepared = true;
     vm->wanted = false;
+    *vm->last = 0;
     vm->generation = status_number(q, "generation");
     snprintf(vm->pair, sizeof(vm->pair), "%s", status_text(q, "pair"));
     snprintf(vm->peer, sizeof(vm->peer), "%s", peer_host(s->peer));
@@ -305,6 +308,41 @@ static void remember(struct session *s, json_t *q)
              status_text(q, "arbiter"));
     pthread_mutex_unlock(&s->ctl->lock);
     vm_note(s->ctl, vm, "%s", "");
+}
+
+/* What is to be started must be what was announced and checked, and nothing
+ * that could not be protected here: no host devices, no other program. */
+static int check_xml(struct session *s, json_t *q, struct ft_err *err)
+{
+    const struct dom_options o = {
+        .emulator = s->ctl->options.paths_emulator,
+        .run_dir = s->ctl->options.paths_run, .shift = -1,
+    };
+    const char *name = status_text(q, "name");
+    xmlDoc *doc = dom_parse(status_text(q, "xml"), err);
+    struct dom_report r = { 0 };
+    struct dom_facts f;
+    int rc;
+
+    if (!doc)
+        return ft_err_prefix(err, "domain %s: from %s", name,
+                             peer_host(s->peer));
+    rc = dom_facts(doc, &f, err);
+    if (rc == 0 && (strcmp(f.uuid, s->checked) || strcmp(f.name, name)))
+        rc = ft_err_set(err, EINVAL, "domain %s: %s sent the definition of "
+                        "another one (%s, uuid %s): refused", name,
+                        peer_host(s->peer), f.name, f.uuid);
+    if (rc == 0) {
+        dom_check(doc, &o, &r);
+        if (r.count[DOM_REFUSED] || !dom_is_prepared(doc, &o, &r)) {
+            dom_report_err(&r, name, err);
+            rc = ft_err_prefix(err, "on %s", host_of(s));
+        }
+        dom_report_clear(&r);
+    }
+    dom_facts_clear(&f);
+    dom_free(doc);
+    return rc;
 }
 
 static int start_domain(struct session *s, const char *xml,
@@ -331,7 +369,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     struct vm *vm;
     char dir[600];
 
-    if (!s->proof || s->vm || !*xml || !uuid_is(uuid)) {
+    if (!s->proof || s->vm || !uuid_is(uuid) || strcmp(uuid, s->checked)) {
         ft_err_set(err, EINVAL, "request start: malformed");
         return NULL;
     }
@@ -339,7 +377,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     if (vm_begin(s->ctl, vm, "being made a backup", 3000, err) < 0)
         return NULL;
     s->vm = vm;
-    if (check_domain(s, q, err) < 0 ||
+    if (check_domain(s, q, err) < 0 || check_xml(s, q, err) < 0 ||
         clear_agent(s, uuid, vm->name, err) < 0 ||
         vm_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
         virt_undefine(s->ctl, uuid, err) < 0)
@@ -468,7 +506,7 @@ void *replica_thread(void *arg)
     end_session(&s);
     peer_close(s.peer);
 out:
-    ctl_thread_end(in->ctl);
+    ctl_thread_end(&in->ctl->connections);
     free(in);
     return NULL;
 }

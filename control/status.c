@@ -29,12 +29,27 @@ static bool in_pair(const json_t *agent)
     return !strcmp(role, "primary") || !strcmp(role, "backup");
 }
 
+/* Where there is no agent that could say it. */
+static const char *own_state(const struct vm *v, const char *libvirt)
+{
+    if (!strcmp(libvirt, "shut off") || !strcmp(libvirt, "not there"))
+        return *v->last ? v->last : "off";
+    return strcmp(libvirt, "no answer") ? "alone" : "unknown";
+}
+
+static const char *own_reason(const struct vm *v)
+{
+    return v->prepared
+        ? "prepared; 'lockstep protect' makes a backup while it runs"
+        : "not prepared; 'lockstep prepare' makes it ready";
+}
+
 json_t *status_of(struct ctl *ctl, struct vm *vm)
 {
-    const char *own = ctl->options.host_name, *state;
+    const char *own = ctl->options.host_name, *libvirt;
     json_t *o = NULL;
     struct vm v;
-    bool is_protected, backup;
+    bool is_protected, backup, elsewhere;
 
     if (agent_alive(ctl, vm->uuid))
         agent_request(ctl, vm->uuid, json_pack("{s:s}", "do", "status"), -1,
@@ -46,22 +61,30 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
     v = *vm;
     pthread_mutex_unlock(&ctl->lock);
 
-    state = status_text(o, "state");
-    is_protected = !strcmp(state, "protected");
+    libvirt = virt_state(ctl, v.uuid);
+    default_text(o, "state", own_state(&v, libvirt));
+    is_protected = !strcmp(status_text(o, "state"), "protected");
+    /* Its last pair has ended here, and it lives on there. */
+    elsewhere = !strcmp(status_text(o, "state"), "fenced") ||
+        (!in_pair(o) && *v.last && !v.prepared);
+    if (elsewhere)
+        text(o, "role", "none");
     backup = !strcmp(status_text(o, "role"), "backup") ||
-        (!in_pair(o) && v.role == VM_BACKUP);
+        (!in_pair(o) && !elsewhere && v.role == VM_BACKUP);
     text(o, "domain", v.name);
     text(o, "uuid", v.uuid);
     text(o, "host", own);
-    text(o, "libvirt", virt_state(ctl, v.uuid));
+    text(o, "libvirt", libvirt);
     text(o, "protection", is_protected ? "protected" : "not protected");
-    default_text(o, "state", "alone");
     default_text(o, "role", vm_role_name(v.role));
-    if (!is_protected && *v.note)
+    /* A note about the last pair's end is old when the guest runs again; that
+     * it belongs to the other host is not. */
+    if (*v.note && (!in_pair(o) || vm_alone(o)) &&
+        (strcmp(libvirt, "running") || !*v.last ||
+         !strcmp(v.last, "fenced")))
         text(o, "reason", v.note);
-    if (!is_protected && !*v.note && !v.wanted && v.role == VM_NONE)
-        default_text(o, "reason", v.prepared ? "prepared, not asked for"
-                                             : "not prepared");
+    else if (!v.wanted && v.role == VM_NONE)
+        default_text(o, "reason", own_reason(&v));
     if (!status_number(o, "generation"))
         json_object_set_new(o, "generation",
                             json_integer((json_int_t)v.generation));
@@ -69,15 +92,15 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
                  32) || !*status_text(o, "pair"))
         text(o, "pair", v.pair);
     default_text(o, "peer", v.peer);
-    text(o, "primary", backup ? status_text(o, "peer")
-         : in_pair(o) || !strcmp(status_text(o, "libvirt"), "running")
-         ? own : "");
-    text(o, "backup", backup ? own : is_protected || v.wanted
+    text(o, "primary", backup || elsewhere ? status_text(o, "peer")
+         : in_pair(o) || !strcmp(libvirt, "running") ? own : "");
+    text(o, "backup", backup ? own : !elsewhere && (is_protected || v.wanted)
          ? status_text(o, "peer") : "");
     text(o, "arbiter", *v.arbiter ? v.arbiter : ctl->options.arbiter_uri);
     default_text(o, "fence", ctl->options.failover_fence);
     json_object_set_new(o, "wanted", json_boolean(v.wanted));
     json_object_set_new(o, "prepared", json_boolean(v.prepared));
+    json_object_set_new(o, "stored", json_boolean(!v.unsaved));
     if (v.busy)
         text(o, "command", v.busy);
     return o;
@@ -96,7 +119,7 @@ json_t *status_all(struct ctl *ctl)
 
         pthread_mutex_lock(&ctl->lock);
         shown = vm->prepared || vm->wanted || vm->role != VM_NONE ||
-            vm->busy;
+            vm->busy || *vm->last;
         pthread_mutex_unlock(&ctl->lock);
         if (shown)
             json_array_append_new(list, status_of(ctl, vm));

@@ -17,11 +17,12 @@
 /* No new try from now on, and an end to one that runs. Refused where there is
  * nothing to end. */
 static int stop_wanting(struct ctl *ctl, struct vm *vm, char *peer,
-                        size_t size, struct ft_err *err)
+                        size_t size, bool *was, struct ft_err *err)
 {
     bool wanted, backup;
 
     pthread_mutex_lock(&ctl->lock);
+    *was = vm->wanted;
     wanted = vm->wanted || vm->role != VM_NONE;
     backup = vm->role == VM_BACKUP;
     snprintf(peer, size, "%s", vm->peer);
@@ -94,12 +95,33 @@ static int restore(struct ctl *ctl, struct vm *vm, virDomainPtr dom,
     vm->role = VM_NONE;
     autostart = vm->autostart;
     vm->autostart = false;
+    *vm->last = 0;
     pthread_mutex_unlock(&ctl->lock);
     if (autostart)
         virDomainSetAutostart(dom, 1);
     vm_note(ctl, vm, "%s", "ended by 'lockstep unprotect'");
     virt_set_protection(ctl, vm->uuid, NULL);
     return registry_save(ctl, vm, err);
+}
+
+/* The wish goes onto the disk first: a pair that ended by it must not come
+ * back after a restart. Refused, nothing has changed. */
+static int begin(struct ctl *ctl, struct vm *vm, bool was,
+                 struct ft_err *err)
+{
+    int rc = vm_begin(ctl, vm, "unprotect", 30000, err);
+
+    if (rc == 0) {
+        rc = registry_save(ctl, vm, err);
+        if (rc < 0)
+            vm_end(ctl, vm);
+    }
+    pthread_mutex_lock(&ctl->lock);
+    if (rc < 0)
+        vm->wanted = was;
+    atomic_store(&vm->stop, false);   /* a later pair may come back */
+    pthread_mutex_unlock(&ctl->lock);
+    return rc;
 }
 
 int unprotect_run(struct job *job, const char *domain, char *summary,
@@ -109,17 +131,16 @@ int unprotect_run(struct job *job, const char *domain, char *summary,
     virDomainPtr dom = virt_domain(ctl, domain, err);
     char uuid[VIR_UUID_STRING_BUFLEN], peer[CTL_NAME];
     struct vm *vm;
+    bool was;
     int rc;
 
     if (!dom)
         return -1;
     virDomainGetUUIDString(dom, uuid);
     vm = registry_vm(ctl, uuid, virDomainGetName(dom));
-    rc = stop_wanting(ctl, vm, peer, sizeof(peer), err);
+    rc = stop_wanting(ctl, vm, peer, sizeof(peer), &was, err);
     if (rc == 0)
-        rc = vm_begin(ctl, vm, "unprotect", 30000, err);
-    /* Also when that failed: a later pair must be able to come back. */
-    atomic_store(&vm->stop, false);
+        rc = begin(ctl, vm, was, err);
     if (rc == 0) {
         job_progress(job, "end", -1, "ending the pair with %s",
                      *peer ? peer : "its backup");

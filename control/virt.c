@@ -5,6 +5,8 @@
  * libvirt's calls block, so they are made from the threads of commands and
  * keepers, never from the loop. One connection serves all of them (libvirt
  * allows that); when libvirtd was restarted, the next call opens a new one.
+ * How long a call on it may take is bounded by libvirt's keepalive; opening has
+ * no bound of its own, so a thread does that and the callers wait for OPEN_S.
  */
 #include "control/ctl.h"
 
@@ -18,6 +20,8 @@
 #include <unistd.h>
 
 #include "common/host/log.h"
+
+#define OPEN_S 5
 
 int virt_error(struct ft_err *err, const char *fmt, ...)
 {
@@ -63,27 +67,70 @@ int virt_start_events(struct ctl *ctl, struct ft_err *err)
     return 0;
 }
 
+static void *open_thread(void *arg)
+{
+    struct ctl *ctl = arg;
+    virConnectPtr conn = virConnectOpen(ctl->options.libvirt_uri);
+
+    if (conn)
+        virConnectSetKeepAlive(conn, 5, 3);
+    pthread_mutex_lock(&ctl->virt_lock);
+    ctl->conn = conn;
+    if (!conn)
+        snprintf(ctl->virt_why, sizeof(ctl->virt_why), "%s",
+                 virGetLastErrorMessage());
+    ctl->virt_opening = false;
+    pthread_cond_broadcast(&ctl->virt_opened);
+    pthread_mutex_unlock(&ctl->virt_lock);
+    ctl_thread_end(&ctl->keepers);
+    return NULL;
+}
+
+/* Under virt_lock: wait until the thread is through, or has had its time. A
+ * thread that hangs stays, and so does the verdict, until libvirtd answers. */
+static int wait_opened(struct ctl *ctl, struct ft_err *err)
+{
+    ft_ns left;
+    struct timespec until;
+
+    if (!ctl->virt_opening) {
+        if (ctl_thread(&ctl->keepers, open_thread, ctl, err) < 0)
+            return -1;
+        ctl->virt_opening = true;
+        ctl->virt_since = ft_monotonic();
+    }
+    while (ctl->virt_opening) {
+        left = ctl->virt_since + OPEN_S * FT_NS_PER_S - ft_monotonic();
+        if (left <= 0)
+            return ft_err_set(err, ETIMEDOUT, "libvirt %s: it does not "
+                              "answer within %d s: libvirtd hangs, or is "
+                              "stopped: look at it, or restart it",
+                              ctl->options.libvirt_uri, OPEN_S);
+        left += ft_wall();
+        until.tv_sec = left / FT_NS_PER_S;
+        until.tv_nsec = left % FT_NS_PER_S;
+        pthread_cond_timedwait(&ctl->virt_opened, &ctl->virt_lock, &until);
+    }
+    if (!ctl->conn)
+        return ft_err_set(err, EIO, "libvirt %s: not reached; is libvirtd "
+                          "running? (%s)", ctl->options.libvirt_uri,
+                          ctl->virt_why);
+    return 0;
+}
+
 virConnectPtr virt_open(struct ctl *ctl, struct ft_err *err)
 {
-    const char *uri = ctl->options.libvirt_uri;
-    virConnectPtr conn;
+    virConnectPtr conn = NULL;
 
     pthread_mutex_lock(&ctl->virt_lock);
     if (ctl->conn && virConnectIsAlive(ctl->conn) != 1) {
         virConnectClose(ctl->conn);
         ctl->conn = NULL;
     }
-    if (!ctl->conn) {
-        ctl->conn = virConnectOpen(uri);
-        if (ctl->conn)
-            virConnectSetKeepAlive(ctl->conn, 5, 3);
-    }
-    conn = ctl->conn;
-    if (conn)
+    if (ctl->conn || wait_opened(ctl, err) == 0) {
+        conn = ctl->conn;
         virConnectRef(conn);
-    else
-        virt_error(err, "libvirt %s: not reached; is libvirtd running?",
-                   uri);
+    }
     pthread_mutex_unlock(&ctl->virt_lock);
     return conn;
 }
@@ -122,13 +169,17 @@ virDomainPtr virt_domain(struct ctl *ctl, const char *which,
 
 const char *virt_state(struct ctl *ctl, const char *uuid)
 {
-    virDomainPtr dom = virt_domain(ctl, uuid, NULL);
-    int state = VIR_DOMAIN_NOSTATE, reason;
+    struct ft_err err;
+    virDomainPtr dom = virt_domain(ctl, uuid, &err);
+    int state = VIR_DOMAIN_NOSTATE, reason, rc;
 
     if (!dom)
-        return "not there";
-    virDomainGetState(dom, &state, &reason, 0);
+        return err.code == ENOENT ? "not there" : "no answer";
+    rc = virDomainGetState(dom, &state, &reason, 0);
     virDomainFree(dom);
+    if (rc < 0)
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? "not there"
+                                                          : "no answer";
     switch (state) {
     case VIR_DOMAIN_RUNNING:
     case VIR_DOMAIN_BLOCKED:

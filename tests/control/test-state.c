@@ -80,6 +80,43 @@ static void what_is_saved_is_loaded(void)
     free_ctl(c);
 }
 
+/* The end of a pair is told by the next lockstepd too; and what cannot be
+ * written leaves the file as it was. */
+static void a_failed_save_loses_nothing(void)
+{
+    g_autofree char *state = g_strdup_printf("%s/state/vm", dir);
+    g_autofree char *away = g_strdup_printf("%s/state/away", dir);
+    struct ctl *c = new_ctl();
+    struct ft_err err = { 0 };
+    struct vm *vm;
+
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    vm = registry_vm(c, UUID, "web1");
+    vm->prepared = true;
+    g_strlcpy(vm->last, "fenced", sizeof(vm->last));
+    g_strlcpy(vm->note, "hostb owns it", sizeof(vm->note));
+    g_assert_cmpint(registry_save(c, vm, &err), ==, 0);
+    g_assert_false(vm->unsaved);
+    g_assert_cmpint(g_rename(state, away), ==, 0);
+    vm->prepared = false;
+    g_assert_cmpint(registry_save(c, vm, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, UUID ".json: cannot write it: "));
+    g_assert_true(vm->unsaved);
+    g_assert_cmpint(g_rename(away, state), ==, 0);
+    free_ctl(c);
+
+    c = new_ctl();
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    vm = registry_find(c, UUID);
+    g_assert_nonnull(vm);
+    g_assert_true(vm->prepared);
+    g_assert_cmpstr(vm->last, ==, "fenced");
+    g_assert_cmpstr(vm->note, ==, "hostb owns it");
+    registry_forget(c, vm);
+    g_assert_cmpstr(vm->last, ==, "");
+    free_ctl(c);
+}
+
 static void a_broken_file_is_passed_over(void)
 {
     struct ctl *c = new_ctl();
@@ -199,6 +236,7 @@ int main(int argc, char **argv)
     dir = mkdtemp(template);
     g_assert_nonnull(dir);
     g_test_add_func("/registry/round-trip", what_is_saved_is_loaded);
+    g_test_add_func("/registry/failed-save", a_failed_save_loses_nothing);
     g_test_add_func("/registry/broken-file", a_broken_file_is_passed_over);
     g_test_add_func("/registry/one-command", one_command_at_a_time);
     g_test_add_func("/prove/files", a_proof_is_read_where_it_was_written);

@@ -38,10 +38,10 @@ sub refused {
     my $r = $f->{lab}->host('hosta')->run($cmd, timeout => 60);
     my $said = $r->{err} . $r->{out};
     note("$what: $_") for split /\n/, $said;
-    isnt($r->{status}, 0, "$what: refused") or return;
+    isnt($r->{status}, 0, "$what: refused") or return $said;
     like($said, $_, "$what: the message says $_") for @patterns;
     is_deeply(state_of($f), $before, "$what: nothing changed");
-    return;
+    return $said;
 }
 
 sub serves {
@@ -79,8 +79,9 @@ with_failover('definitions', sub {
     for my $d (@DEFINITIONS) {
         my ($what, $change, @patterns) = @$d;
         $g->define($a, $change);
-        refused($f, $what, ['lockstep', 'prepare', $g->{name}],
-            qr/\Q$g->{name}\E/, @patterns);
+        unlike(refused($f, $what, ['lockstep', 'prepare', $g->{name}],
+            qr/\Q$g->{name}\E/, @patterns), qr/^changed/m,
+            "$what: and no change is told");
     }
     refused($f, 'no such domain', ['lockstep', 'prepare', 'nothere'],
         qr/nothere/);
@@ -100,6 +101,7 @@ with_failover('definitions', sub {
 # --- a prepared guest that runs, and a lab with one thing wrong ---
 
 my ($SMALL, @PROTECT) = ('small', qw(lockstep protect small --backup hostb));
+use constant STATE => '/var/lib/lockstep/vm';
 
 # Each: name, how to break it, how to mend it, what the message must say.
 my @LABS = (
@@ -116,14 +118,22 @@ my @LABS = (
     ['a peer with another name in its certificate',
         sub { $_[0]{lab}{pki}->issue('hostc', pki($_[0], 'hostb')) },
         sub { $_[0]{lab}{pki}->issue('hostb', pki($_[0], 'hostb')) },
-        [qr/hostb/, qr/certificate|name/]],
+        [qr/hostb/, qr/certificate for hostc, expected hostb/]],
     ['a peer of another authority',
         sub {
             Lockstep::Pki->new("$_[0]{lab}{dir}/other-ca", 'Another')
                 ->issue('hostb', pki($_[0], 'hostb'));
         },
         sub { $_[0]{lab}{pki}->issue('hostb', pki($_[0], 'hostb')) },
-        [qr/hostb/, qr/certificate/]],
+        [qr/hostb/, qr/certificate is not signed by this pair's CA/]],
+    ['a disk for the state that is full',
+        sub {
+            my $a = $_[0]{lab}->host('hosta');
+            $a->must([qw(mount -t tmpfs -o size=4096 full), STATE]);
+            $a->run(['sh', '-c', 'cat /dev/zero > ' . STATE . '/full']);
+        },
+        sub { $_[0]{lab}->host('hosta')->must(['umount', STATE]) },
+        [qr/\.json: cannot write it: No space left/]],
     ['a disk that the other host does not see',
         sub {
             my ($f) = @_;

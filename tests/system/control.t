@@ -13,7 +13,7 @@ use Test::More;
 use IO::Socket::INET;
 use Lockstep::Audit qw(audit);
 use Lockstep::Guest;
-use Lockstep::Run qw(until_ok);
+use Lockstep::Run qw(now until_ok);
 use Lockstep::Test qw(requires with_failover);
 
 requires('small');
@@ -111,6 +111,14 @@ with_failover('one domain', sub {
     }
     again_alone($f, 'interrupted');
 
+    my $second;
+    protect_and($f, sub { $second = $a->run(\@PROTECT, timeout => 60) });
+    isnt($second->{status}, 0, 'two at once: the second is refused');
+    like($second->{err}, qr/domain small: .*(?:at work|already)/,
+        '... by name');
+    $a->must([qw(lockstep unprotect small)], timeout => 60);
+    again_alone($f, 'two at once');
+
     for my $h ($a, $b) {
         my $when = "lockstepd of $h->{name} dies in a clone";
         protect_and($f, sub { $h->kill_processes(qr/^lockstepd$/) });
@@ -137,6 +145,22 @@ with_failover('one domain', sub {
     $_->start_lockstepd for $a, $b;
     is($f->pair('hosta')->{state}, 'protected',
         'a new lockstepd finds the pair');
+
+    my @libvirtd = $a->pids_of(qr/^libvirtd$/);
+    kill 'STOP', @libvirtd;
+    $a->restart_lockstepd;    # which has to connect to it
+    my $began = now();
+    my $shown = $a->run([qw(lockstep status small)], timeout => 60);
+    cmp_ok(now() - $began, '<', 20, 'libvirtd hangs: status answers');
+    like($shown->{out}, qr/^State: +protected\n.*libvirt: no answer/ms,
+        '... and says so');
+    my $refused = $a->run([qw(lockstep prepare small)], timeout => 60);
+    isnt($refused->{status}, 0, '... and what needs libvirtd is refused');
+    like($refused->{err}, qr/libvirt .*does not answer/, '... by name');
+    kill 'CONT', @libvirtd;
+    ok(eval { until_ok('libvirtd is back', 20, sub {
+            ($f->pair('hosta')->{libvirt} // '') eq 'running' }, 0.5) },
+        '... until it answers again');
 
     $b->virsh('destroy', 'small');
     serves($f, 'the replica was destroyed');
@@ -182,7 +206,14 @@ with_failover('no daemon', sub {
         'a new lockstepd stores its definition there');
     unlike($b->virsh('dumpxml', '--inactive', 'small'), qr/incoming/,
         '... without what made it a replica');
+    # Nobody is there who would make it the backup at once.
+    $b->kill_processes(qr/^lockstepd$/);
     $f->{lab}->revive_host('hosta');
+    my $lost = eval { $f->wait_pair('hosta', 30, 'fenced', 1) } // {};
+    is($lost->{primary}, 'hostb', 'hosta knows who has the guest');
+    like($lost->{reason}, qr/hostb owns generation 1.*do not start it here/,
+        '... and what not to do');
+    $b->start_lockstepd;
     eval { $f->wait_pair('hostb', 120, 'protected', 2) };
     is($@, '', 'and protects it again');
     is(listed($f, 'hosta'), 'paused', 'hosta is the backup now');
