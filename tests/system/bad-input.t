@@ -126,6 +126,14 @@ my @LABS = (
         },
         sub { $_[0]{lab}{pki}->issue('hostb', pki($_[0], 'hostb')) },
         [qr/hostb/, qr/certificate is not signed by this pair's CA/]],
+    ['a peer that trusts another authority only',
+        sub {
+            Lockstep::Pki->new("$_[0]{lab}{dir}/third-ca", 'A third');
+            must(['cp', "$_[0]{lab}{dir}/third-ca/ca-cert.pem",
+                pki($_[0], 'hostb')]);
+        },
+        sub { $_[0]{lab}{pki}->issue('hostb', pki($_[0], 'hostb')) },
+        [qr/hostb/, qr/refused our certificate: signed by another CA/]],
     ['a disk for the state that is full',
         sub {
             my $a = $_[0]{lab}->host('hosta');
