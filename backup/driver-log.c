@@ -62,8 +62,6 @@ static void set_paused(struct bak_driver *d, bool pause)
     if (d->paused != pause && d->log != NULL) {
         lc_conn_pause(d->log, pause);
         d->paused = pause;
-        ft_debug("%s: %s", d->c.object, pause ? "the window is full"
-                                              : "the window has room again");
     }
 }
 

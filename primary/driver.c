@@ -151,7 +151,9 @@ static void carry_out(struct pri_driver *d, const struct pri_effect *e)
         tas_driver_begin(d->arbiter, TAS_OP_FREE, e->generation);
         break;
     case PRI_DO_SEND_PROTECTED:
-        send_position(d, LC_PROTECTED, e->position);
+        /* Entries that wait for room in the channel go behind it: it must not
+         * say that they went before. */
+        send_position(d, LC_PROTECTED, d->sent);
         break;
     case PRI_DO_OPEN_GATE:
         pri_log_release(d, e->position, e->lease_until, true);

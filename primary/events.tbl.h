@@ -135,7 +135,8 @@
     /* Put free({generation}) on record. -> FREED. Replaces what the       \
      * arbiter was asked before. */                                        \
     F(WRITE_FREE,          "write-free")                                   \
-    /* Message PROTECTED{position}. No answer. */                          \
+    /* Message PROTECTED{position}, or a lower one when the driver has not \
+     * sent all entries yet. No answer. */                                 \
     F(SEND_PROTECTED,      "send-protected")                               \
     /* Store {position} as acked, {lease_until}, then RULE as the gate. */ \
     F(OPEN_GATE,           "open-gate")                                    \

@@ -332,6 +332,25 @@ subtest "the arbiter out of reach: both wait, one goes on later" => sub {
     $t->stop;
 };
 
+subtest "a slow arbiter and a full window: the clone is not lost" => sub {
+    my $t = Agents->new(qemu => ["payload=" . (512 << 10)]);
+    $t->start;
+    rename "$t->{dir}/arbiter", "$t->{dir}/away" or die;
+    $t->protect("hosta", "hostb", 1);
+    $t->wait_for(PATIENCE, "the clone's end",
+        sub { $t->log_of("hosta") =~ /draining -> freeing/ });
+    kill "STOP", $t->{hostb}{qemu};
+    sleep 2.5;     # longer than a peer may be silent
+    rename "$t->{dir}/away", "$t->{dir}/arbiter" or die;
+    $t->wait_for(PATIENCE, "PROTECTED",
+        sub { $t->log_of("hosta") =~ /freeing -> announcing/ });
+    kill "CONT", $t->{hostb}{qemu};
+    $t->wait_state("hosta", "protected");
+    $t->wait_state("hostb", "protected");
+    pass("both sides are protected");
+    $t->stop;
+};
+
 subtest "protected again, and a second failover" => sub {
     my $t = fresh();
     $t->protected("hosta", "hostb", 1);
