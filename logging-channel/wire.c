@@ -163,6 +163,7 @@ static void get_blob(struct cursor *c, lc_blob *v)
 #define PUT(type, field) p = put_##type(p, &m->field);
 #define GET(type, field) get_##type(c, &m->field);
 #define M(NAME, name, code)                                                \
+    __attribute__((unused)) /* frame's, preamble's */                      \
     static inline size_t size_of_##name(const struct lc_##name *m)         \
     {                                                                      \
         size_t n = 0;                                                      \

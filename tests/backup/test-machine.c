@@ -264,10 +264,12 @@ static void test_takes_anything(void)
     bak_init(&b, &t, 1);
     for (int i = 0; i < 300000; i++) {
         struct bak_update up;
+
+        now += g_test_rand_int_range(0, 80) * MS;
         struct bak_event ev = {
             .kind = (enum bak_event_kind)g_test_rand_int_range(
                 0, BAK_EV_COUNT),
-            .now = now += g_test_rand_int_range(0, 80) * MS,
+            .now = now,
             .code = g_test_rand_int_range(-1, 5),
             .position = any_position(),
             .stamp = any_time(now),

@@ -51,6 +51,9 @@ static uint32_t payload_n = 64;
 static volatile sig_atomic_t power_off, no_disk;
 
 static void die(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2), noreturn));
+
+static void die(const char *fmt, ...)
 {
     va_list ap;
 

@@ -358,10 +358,12 @@ static void test_takes_anything(void)
     pri_init(&p, &t, 0);
     for (int i = 0; i < 300000; i++) {
         struct pri_update up;
+
+        now += g_test_rand_int_range(0, 80) * MS;
         struct pri_event ev = {
             .kind = (enum pri_event_kind)g_test_rand_int_range(
                 0, PRI_EV_COUNT),
-            .now = now += g_test_rand_int_range(0, 80) * MS,
+            .now = now,
             .generation = any_position(),
             .position = any_position(),
             .stamp = any_time(now),
