@@ -18,8 +18,11 @@ package Lockstep::Lab;
 use strict;
 use warnings;
 use Cwd ();
+use Fcntl qw(:flock);
 use File::Basename qw(dirname);
 use File::Path qw(make_path remove_tree);
+use File::Spec;
+use File::Temp qw(tempdir);
 use Lockstep::Host;
 use Lockstep::Net;
 use Lockstep::Pki;
@@ -36,7 +39,7 @@ my %UUID = (
 );
 
 our $TOP = Cwd::abs_path(dirname(__FILE__) . '/../../../..');
-our $BUILD = $ENV{LOCKSTEP_BUILD} // "$TOP/_build";
+our $BUILD = File::Spec->rel2abs($ENV{LOCKSTEP_BUILD} // "$TOP/_build");
 # Where the project was built: the programs that only tests use are there.
 our $OBJ = $ENV{top_builddir} // "$BUILD/build";
 
@@ -51,26 +54,39 @@ sub new {
     my $name = $opt{name} // 'lab';
     my $stamp = strftime('%Y%m%d-%H%M%S', localtime);
     my $logs = "$BUILD/logs/$stamp-$name-$$";
-    my $dir = "$BUILD/lab/$$-" . scalar(keys %live);
+    my ($dir, $lock) = _own_folder();
     my $self = bless {
-        say => sub { }, %opt,
+        say => sub { }, %opt, lock => $lock,
         logs => $logs, dir => $dir, shared => "$dir/shared", hosts => {},
     }, $class;
     $live{$self} = $self;
-    _forget_the_dead();
     make_path($logs, $self->{shared});
-    chmod 0700, $dir;
+    my @logs = sort grep { -d } glob "$BUILD/logs/*";
+    remove_tree(@logs[0 .. $#logs - 60]) if @logs > 60;
     return $self;
 }
 
-# Folders of labs whose process was killed before it could clean up.
-sub _forget_the_dead {
-    for my $d (glob "$BUILD/lab/[0-9]*-[0-9]*") {
-        my ($pid) = $d =~ m,/(\d+)-\d+$,;
-        remove_tree($d) if $pid && !-e "/proc/$pid";
+# A folder for a lab, and the lock that says that its process lives.
+sub _own_folder {
+    forget_the_dead();
+    my $all = _lock("$BUILD/lab/lock", LOCK_SH);
+    my $dir = tempdir('run-XXXXXX', DIR => "$BUILD/lab");
+    return ($dir, _lock("$dir/lock", LOCK_EX));
+}
+
+sub _lock {
+    my ($path, $how) = @_;
+    open my $fh, '>', $path or die "$path: $!\n";
+    return flock($fh, $how) ? $fh : undef;
+}
+
+# Remove the folders of labs whose process was killed before it could.
+sub forget_the_dead {
+    make_path("$BUILD/lab");
+    my $all = _lock("$BUILD/lab/lock", LOCK_EX);
+    for my $d (glob "$BUILD/lab/run-*") {
+        remove_tree($d) if _lock("$d/lock", LOCK_EX | LOCK_NB);
     }
-    my @logs = sort grep { -d } glob "$BUILD/logs/*";
-    remove_tree(@logs[0 .. $#logs - 60]) if @logs > 60;
     return;
 }
 
@@ -208,7 +224,8 @@ sub client {
 
 sub client_run {
     my ($self, $cmd, %opt) = @_;
-    return Lockstep::Run::run([$self->{client}->enter(@$cmd)], %opt);
+    return Lockstep::Run::run(['setpriv', '--pdeathsig', 'KILL',
+        $self->{client}->enter(@$cmd)], %opt);
 }
 
 # Record what passes the switch's port of a host, with kernel time stamps.
@@ -222,7 +239,7 @@ sub capture {
         log => "$file.log");
     push @{ $self->{children} }, $child;
     # tcpdump says "listening on" when the socket is open.
-    Lockstep::Run::until_ok('tcpdump listens', 10, sub {
+    Lockstep::Run::until_ok('tcpdump listens', 60, sub {
         (Lockstep::Run::read_file("$file.log") // '') =~ /listening on/;
     }, 0.02);
     return $child;
@@ -243,7 +260,7 @@ sub end {
         system('cp', '-r', "$self->{dir}/$name/var/log",
             "$self->{logs}/$name-var-log");
     }
-    remove_tree($self->{dir}) if !$self->{keep_dir};
+    remove_tree($self->{dir});
     return;
 }
 

@@ -14,6 +14,9 @@ use IO::Select;
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
 
+# A missing one would be replaced by whatever is opened next.
+open STDIN, '<', '/dev/null' if !defined fileno STDIN;
+
 our @EXPORT_OK = qw(now run must spawn reap stop read_file write_file until_ok);
 
 # Monotonic seconds; comparable with every CLOCK_MONOTONIC on this machine.
