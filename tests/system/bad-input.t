@@ -35,7 +35,7 @@ sub state_of {
 sub refused {
     my ($f, $what, $cmd, @patterns) = @_;
     my $before = state_of($f);
-    my $r = $f->{lab}->host('hosta')->run($cmd, timeout => 60);
+    my $r = $f->{lab}->host('hosta')->run($cmd, timeout => 180);
     my $said = $r->{err} . $r->{out};
     note("$what: $_") for split /\n/, $said;
     isnt($r->{status}, 0, "$what: refused") or return $said;
@@ -46,7 +46,7 @@ sub refused {
 
 sub serves {
     my ($f, $when) = @_;
-    ok(eval { $f->{guest}->wait_service($f->{lab}, 10); 1 },
+    ok(eval { $f->{guest}->wait_service($f->{lab}, 120); 1 },
         "$when: the guest keeps running");
     return;
 }

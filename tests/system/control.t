@@ -29,7 +29,7 @@ sub listed {
 
 sub serves {
     my ($f, $when) = @_;
-    ok(eval { $f->{guest}->wait_service($f->{lab}, 15); 1 },
+    ok(eval { $f->{guest}->wait_service($f->{lab}, 120); 1 },
         "$when: the guest serves");
     return;
 }
@@ -37,7 +37,7 @@ sub serves {
 sub gone_from {
     my ($f, $host, $when) = @_;
     ok(eval {
-        until_ok('gone', 20, sub { listed($f, $host) eq 'nothing' }, 0.2);
+        until_ok('gone', 120, sub { listed($f, $host) eq 'nothing' }, 0.2);
     }, "$when: $host has no replica");
     return;
 }
@@ -48,12 +48,12 @@ sub protect_and {
     my $a = $f->{lab}->host('hosta');
     my $pid = fork // die "fork: $!\n";
     if (!$pid) {
-        my $r = $a->run(\@PROTECT, timeout => 60);
+        my $r = $a->run(\@PROTECT, timeout => 180);
         require POSIX;
         POSIX::_exit($r->{status} > 255 ? 255 : $r->{status});
     }
     eval {
-        until_ok('the clone has begun', 30, sub {
+        until_ok('the clone has begun', 120, sub {
             ($f->pair('hosta')->{state} // '') =~ /cloning|protected/;
         }, 0.02);
         $code->();
@@ -67,7 +67,7 @@ sub protect_and {
 sub again_alone {
     my ($f, $when) = @_;
     my $a = $f->{lab}->host('hosta');
-    $f->wait_pair('hosta', 30, 'alone', $f->pair('hosta')->{generation});
+    $f->wait_pair('hosta', 120, 'alone', $f->pair('hosta')->{generation});
     gone_from($f, 'hostb', $when);
     is(listed($f, 'hosta'), 'running', "$when: it runs on hosta");
     serves($f, $when);
@@ -105,18 +105,18 @@ with_failover('one domain', sub {
     });
     if ($status == 0) {
         # It was too quick.
-        $a->must([qw(lockstep unprotect small)], timeout => 60);
+        $a->must([qw(lockstep unprotect small)], timeout => 180);
     } else {
         is($status, 130, 'an interrupted protect says so');
     }
     again_alone($f, 'interrupted');
 
     my $second;
-    protect_and($f, sub { $second = $a->run(\@PROTECT, timeout => 60) });
+    protect_and($f, sub { $second = $a->run(\@PROTECT, timeout => 180) });
     isnt($second->{status}, 0, 'two at once: the second is refused');
     like($second->{err}, qr/domain small: .*(?:at work|already)/,
         '... by name');
-    $a->must([qw(lockstep unprotect small)], timeout => 60);
+    $a->must([qw(lockstep unprotect small)], timeout => 180);
     again_alone($f, 'two at once');
 
     for my $h ($a, $b) {
@@ -124,12 +124,13 @@ with_failover('one domain', sub {
         protect_and($f, sub { $h->kill_processes(qr/^lockstepd$/) });
         $h->start_lockstepd;
         serves($f, $when);
-        $a->run([qw(lockstep unprotect small)], timeout => 60);
+        $a->run([qw(lockstep unprotect small)], timeout => 180);
         again_alone($f, $when);
     }
 
-    $a->must(\@PROTECT, timeout => 90);
-    $f->wait_pair('hosta', 30, 'protected', $f->pair('hosta')->{generation});
+    $a->must(\@PROTECT, timeout => 180);
+    $f->wait_pair('hosta', 120, 'protected',
+        $f->pair('hosta')->{generation});
     is(listed($f, 'hostb'), 'paused', 'the replica is paused for libvirt');
     like($a->virsh('dominfo', 'small'), qr/^Autostart:\s+disable/m,
         'while protected it does not start by itself');
@@ -158,33 +159,33 @@ with_failover('one domain', sub {
     isnt($refused->{status}, 0, '... and what needs libvirtd is refused');
     like($refused->{err}, qr/libvirt .*does not answer/, '... by name');
     kill 'CONT', @libvirtd;
-    ok(eval { until_ok('libvirtd is back', 20, sub {
+    ok(eval { until_ok('libvirtd is back', 120, sub {
             ($f->pair('hosta')->{libvirt} // '') eq 'running' }, 0.5) },
         '... until it answers again');
 
+    my $next = $f->pair('hosta')->{generation} + 1;
     $b->virsh('destroy', 'small');
     serves($f, 'the replica was destroyed');
-    my $next = $f->pair('hosta')->{generation} + 1;
-    eval { $f->wait_pair('hosta', 60, 'protected', $next) };
+    eval { $f->wait_pair('hosta', 120, 'protected', $next) };
     is($@, '', 'a new replica is made, nobody asked');
 
-    $a->must([qw(lockstep unprotect small)], timeout => 60);
+    $a->must([qw(lockstep unprotect small)], timeout => 180);
     again_alone($f, 'unprotected');
     like($a->virsh('dominfo', 'small'), qr/^Autostart:\s+enable/m,
         'unprotected, it starts by itself again');
-    isnt($a->run([qw(lockstep unprotect small)], timeout => 20)->{status}, 0,
+    isnt($a->run([qw(lockstep unprotect small)], timeout => 180)->{status}, 0,
         'there is nothing to unprotect twice');
 
-    $a->must(\@PROTECT, timeout => 90);
+    $a->must(\@PROTECT, timeout => 180);
     my $off = 'my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0]) or die; '
         . 'print $s "off\n"; sleep 1';
     $lab->client_run([$^X, '-MIO::Socket::INET', '-e', $off,
         "$g->{address}:$g->{port}"], timeout => 10);
     gone_from($f, 'hostb', 'the guest powered off');
-    ok(eval { until_ok('off', 20,
+    ok(eval { until_ok('off', 120,
             sub { listed($f, 'hosta') eq 'shut off' }, 0.2) },
         '... and is shut off on hosta');
-    ok(eval { until_ok('no agent', 20, sub {
+    ok(eval { until_ok('no agent', 120, sub {
             !grep { $_->{exe} =~ /lockstep-agent/ } map { $_->processes }
                 $a, $b }, 0.2) }, '... and has no agent any more');
     audit($lab, guest => $g);
@@ -201,7 +202,7 @@ with_failover('no daemon', sub {
     serves($f, 'hosta died, and no lockstepd ran');
     is(listed($f, 'hostb'), 'running', 'it runs on hostb');
     $b->start_lockstepd;
-    ok(eval { until_ok('stored', 20, sub {
+    ok(eval { until_ok('stored', 120, sub {
             $b->virsh('list', '--persistent') =~ /small/ }, 0.2) },
         'a new lockstepd stores its definition there');
     unlike($b->virsh('dumpxml', '--inactive', 'small'), qr/incoming/,
@@ -209,7 +210,7 @@ with_failover('no daemon', sub {
     # Nobody is there who would make it the backup at once.
     $b->kill_processes(qr/^lockstepd$/);
     $f->{lab}->revive_host('hosta');
-    my $lost = eval { $f->wait_pair('hosta', 30, 'fenced', 1) } // {};
+    my $lost = eval { $f->wait_pair('hosta', 120, 'fenced', 1) } // {};
     is($lost->{primary}, 'hostb', 'hosta knows who has the guest');
     like($lost->{reason}, qr/hostb owns generation 1.*do not start it here/,
         '... and what not to do');

@@ -33,7 +33,7 @@ my $TRACE = '/var/log/lockstep';    # private to each host
 sub latency {
     my ($f, $records) = @_;
     my $c = Lockstep::Client->new($f->{lab}, $f->{guest});
-    $c->until(sub { $c->acked >= $records }, 180, "$records replies");
+    $c->until(sub { $c->acked >= $records }, 600, "$records replies");
     $c->finish;
     return 1000 * median(map { $_->[2] - $_->[1] } @{ $c->{acks} });
 }
@@ -61,10 +61,9 @@ sub trial {
     my @traced = grep { $_->[1] eq 'packet' && $_->[0] >= $begin
         && $_->[0] <= $end } @$outputs;
     my $frames;
-    until_ok('the capture has what QEMU sent', 10, sub {
-        my $difference = (clock_difference() + $before) / 2;
+    until_ok('the capture has what QEMU sent', 60, sub {
         $frames = [grep { $_->[0] >= $begin }
-            @{ read_capture($pcap, $difference) }];
+            @{ read_capture($pcap, $before) }];
         return @$frames >= @traced;
     });
     stop($tcpdump, 'INT');
@@ -99,9 +98,7 @@ sub options {
     my (%opt) = @_;
     my $real = Lockstep::Lab::prefix_default()
         . '/libexec/lockstep/lockstep-agent';
-    my $wrapper = "$Lockstep::Lab::BUILD/lab/traced-agent";
-    write_file($wrapper,
-        "#!/bin/sh\nexec '$real' --trace $TRACE/agent.trace \"\$@\"\n", 0755);
+    my $wrapper = '/etc/lockstep/traced-agent';    # private, too
     # Patient, so that a busy machine does not start a failover meanwhile.
     my @conf = (['paths', 'agent', $wrapper],
         ['failover', 'detect_ms', 5000], ['failover', 'lease_ms', 4000]);
@@ -116,6 +113,9 @@ sub options {
         prepared => sub {
             my ($f) = @_;
             my $g = $f->{guest};
+            write_file("$_->{dir}$wrapper", "#!/bin/sh\n"
+                . "exec '$real' --trace $TRACE/agent.trace \"\$@\"\n", 0755)
+                for values %{ $f->{lab}{hosts} };
             my $a = $f->{lab}->host('hosta');
             my $xml = $a->virsh('dumpxml', '--inactive', $g->{name});
             $xml =~ s/(lockstep,id=lockstep0,[^'"]*)/$1,trace=$TRACE\/qemu.trace/
@@ -139,13 +139,15 @@ with_failover('without delay', sub {
     ok($t->{joined}, "each of $t->{frames} frames outside is in the trace");
     for my $kind (qw(packets writes)) {
         my $j = $t->{$kind};
-        note(figures($kind, $j));
         cmp_ok($j->{count} // 0, '>=', RECORDS, "$kind left") or next;
+        note(figures($kind, $j));
         is($j->{early}, 0, "no $kind before their acknowledgement");
     }
-    my $added = $t->{latency} - $t->{unprotected};
-    cmp_ok($added, '<', 30, sprintf 'a write takes %.1f ms where it took '
-        . '%.1f ms unprotected', $t->{latency}, $t->{unprotected});
+    # The figure is for people; the bound only tells a rule that works from
+    # one that does not, on whatever machine.
+    cmp_ok($t->{latency} - $t->{unprotected}, '<', 500, sprintf
+        'a write takes %.1f ms where it took %.1f ms unprotected',
+        $t->{latency}, $t->{unprotected});
     audit($f->{lab}, guest => $f->{guest});
 }, options());
 
@@ -155,8 +157,8 @@ with_failover('acknowledgements delayed 50 ms', sub {
     ok($t->{joined}, "each of $t->{frames} frames outside is in the trace");
     for my $kind (qw(packets writes)) {
         my $j = $t->{$kind};
-        note(figures($kind, $j));
         cmp_ok($j->{count} // 0, '>=', RECORDS, "$kind left") or next;
+        note(figures($kind, $j));
         cmp_ok($j->{after}[0], '>=', 49.5e6,
             "each of the $kind left when its acknowledgement had arrived");
     }
@@ -173,10 +175,11 @@ with_failover('an emulator without the gate is caught', sub {
     $f->{$_->[0]} = $_->[1] for pairs(options(delay => 50,
         emulator => $emulator));
     my $t = trial($f);
+    ok($t->{joined}, "each of $t->{frames} frames outside is in the trace");
     for my $kind (qw(packets writes)) {
-        my $j = $t->{$kind} or next;
-        note(figures($kind, $j));
-        cmp_ok($j->{early}, '>', 0,
+        my $j = $t->{$kind};
+        note(figures($kind, $j)) if $j;
+        cmp_ok($j->{early} // 0, '>', 0,
             "$kind that left before their acknowledgement are seen");
     }
 });

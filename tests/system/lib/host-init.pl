@@ -85,8 +85,10 @@ if (-e '/dev/kvm') {
     sh('mount', '-o', 'remount,bind,ro', '/dev/kvm');
 }
 if (!-e '/dev/net/tun') {
+    # Another host may do the same at this moment.
     mkdir '/dev/net';
-    sh('mknod', '/dev/net/tun', 'c', '10', '200');
+    system('mknod', '/dev/net/tun', 'c', '10', '200');
+    -e '/dev/net/tun' or die "$name: no /dev/net/tun\n";
 }
 sh('ip', 'link', 'set', 'lo', 'up');
 

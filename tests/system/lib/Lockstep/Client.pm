@@ -24,7 +24,7 @@ sub new {
     $self->{child} = $lab->client(
         [$^X, $PROGRAM, 'write', $kind, $guest->{address}, $guest->{port}],
         out => 'pipe', log => "$lab->{logs}/client.log");
-    $self->until(sub { defined $self->{port} }, 60, 'the client connects');
+    $self->until(sub { defined $self->{port} }, 120, 'the client connects');
     return $self;
 }
 
@@ -107,7 +107,7 @@ sub longest_silence {
 sub finish {
     my ($self) = @_;
     kill 'USR1', $self->{child}{pid};
-    $self->until(sub { $self->{end} }, 150, 'the client ends');
+    $self->until(sub { $self->{end} }, 180, 'the client ends');
     stop($self->{child});
     die "the client's socket changed\n"
         if $self->{end}{port} != $self->{port};

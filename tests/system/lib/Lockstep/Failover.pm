@@ -63,6 +63,26 @@ sub _find {
     return undef;
 }
 
+# What virsh list says of the guest on host NAME.
+sub listed {
+    my ($self, $name) = @_;
+    my ($state) = $self->{lab}->host($name)->virsh('list', '--all')
+        =~ /^\s*\S+\s+\Q$self->{guest}{name}\E\s+(.*?)\s*$/m;
+    return $state // 'nothing';
+}
+
+# Until it says WANT: libvirt hears of a change a moment later.
+sub wait_listed {
+    my ($self, $name, $want) = @_;
+    my $last = '';
+    return 1 if eval {
+        until_ok('virsh list', 60, sub {
+            ($last = $self->listed($name)) eq $want;
+        }, 0.2);
+    };
+    die "virsh list on $name shows '$last' and not '$want'\n";
+}
+
 sub wait_pair {
     my ($self, $name, $timeout, $state, $generation) = @_;
     my $last = '';
@@ -74,11 +94,11 @@ sub wait_pair {
                 my $is = join ' ', map { $_ // '?' }
                     @$p{qw(state generation reason)};
                 if ($is ne $last) {
-                    $self->say("    $name: $is") if %$p;
+                    $self->say("    $name: " . $is =~ s,\s+\z,,r) if %$p;
                     $last = $is;
                 }
                 return ($p->{state} // '') eq $state
-                    && $p->{generation} == $generation ? $p : undef;
+                    && ($p->{generation} // 0) == $generation ? $p : undef;
             }, 0.2);
     };
     die $@ =~ s/\n$//r . " (it says: $last)\n" if !$p;
@@ -113,7 +133,7 @@ sub start_guest {
     my $t = now();
     $a->virsh('start', $g->{name});
     $self->say("hosta: virsh start $g->{name}");
-    $g->wait_service($lab, 180, sub {
+    $g->wait_service($lab, 600, sub {
         $self->say(sprintf '    the guest boots (%.0f s)', $_[0]);
     });
     $self->say(sprintf 'the guest serves clients %.1f s after its start',
@@ -127,8 +147,7 @@ sub protect {
     my $t = now();
     $self->say("hosta: lockstep protect $g->{name} --backup hostb");
     $a->lockstep($self->liner, 'protect', $g->{name}, '--backup', 'hostb');
-    $self->wait_pair('hosta', 120, 'protected', 1);
-    $self->wait_pair('hostb', 30, 'protected', 1);
+    $self->wait_pair($_, 120, 'protected', 1) for qw(hosta hostb);
     $self->say(sprintf 'protected, generation 1, after %.1f s', now() - $t);
     return;
 }
@@ -138,7 +157,7 @@ sub write_some {
     my $c = $self->{client} = Lockstep::Client->new(
         $self->{lab}, $self->{guest});
     $self->say('the client writes numbered records over one connection');
-    $c->until(sub { $c->acked >= ACKS + 50 }, 120,
+    $c->until(sub { $c->acked >= ACKS + 50 }, 300,
         ACKS . ' acknowledged writes');
     # The moment of the fault is random.
     my $moment = now() + rand 3;
@@ -174,7 +193,7 @@ sub inject {
         qemu => 'hosta: SIGKILL to QEMU',
         agent => 'hosta: SIGKILL to its agent',
     }->{ $self->{fault} });
-    $c->until(sub { $c->acked_after($at + 0.02) >= ACKS }, 150,
+    $c->until(sub { $c->acked_after($at + 0.02) >= ACKS }, 300,
         ACKS . ' acknowledged writes after the fault');
     $self->{marks} = $self->pair('hostb')->{timeline} // [];
     # The first reply since hostb began to go live (QEMU says that it is live
@@ -214,19 +233,14 @@ sub reprotect {
         $lab->revive_host('hosta');
         $self->say(sprintf 'hosta is back (%.1f s)', now() - $t);
     }
-    $self->wait_pair('hostb', 180, 'protected', 2);
-    $self->wait_pair('hosta', 30, 'protected', 2);
+    $self->wait_pair($_, 300, 'protected', 2) for qw(hostb hosta);
     $self->{reprotect_s} = now() - $t;
     $self->say(sprintf 'protected again, generation 2, after %.1f s; '
         . 'nobody asked for it', $self->{reprotect_s});
-    my %list = map { $_ => $lab->host($_)->virsh('list') } qw(hosta hostb);
-    my $name = $self->{guest}{name};
     for (['hostb', 'running'], ['hosta', 'paused']) {
-        my ($h, $want) = @$_;
-        my ($state) = $list{$h} =~ /^\s*\d+\s+\Q$name\E\s+(.*?)\s*$/m;
-        die "virsh list on $h shows '" . ($state // 'nothing')
-            . "' and not '$want'\n" if ($state // '') ne $want;
-        $self->say("    virsh list on $h: $name $state");
+        my ($host, $want) = @$_;
+        $self->wait_listed($host, $want);
+        $self->say("    virsh list on $host: $self->{guest}{name} $want");
     }
     return;
 }

@@ -43,9 +43,10 @@ sub install {
     my $from = "$self->{images}/$self->{kind}";
     -e "$from/done" or die "guest: $from is not made yet\n";
     must(['cp', '--sparse=always', '--reflink=auto', "$from/disk.img",
-        "$self->{shared}/$self->{name}.img"], timeout => 120);
+        "$self->{shared}/$self->{name}.img"], timeout => 600);
     for my $f (qw(vmlinuz initrd)) {
-        must(['cp', "$from/$f", "$self->{shared}/$self->{name}-$f"]);
+        must(['cp', "$from/$f", "$self->{shared}/$self->{name}-$f"],
+            timeout => 600);
     }
     return $self;
 }

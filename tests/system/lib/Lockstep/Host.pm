@@ -112,7 +112,7 @@ sub power_on {
         env => { $self->_env });
     $self->{init} = $init;
     $self->{events} = '';
-    my ($pid) = $self->_event(qr/^ready (\d+)$/, 30);
+    my ($pid) = $self->_event(qr/^ready (\d+)$/, 120);
     $self->{pid} = $pid;
     return $self;
 }
@@ -211,14 +211,14 @@ sub virsh {
 # Each line that it prints goes to SAY as it comes.
 sub lockstep {
     my ($self, $say, @args) = @_;
-    return $self->must(['lockstep', @args], timeout => 180,
+    return $self->must(['lockstep', @args], timeout => 600,
         on_line => $say);
 }
 
 # `lockstep status --json`, decoded; undef when it cannot be had now.
 sub status {
     my ($self, @args) = @_;
-    my $r = $self->run(['lockstep', 'status', '--json', @args], timeout => 10);
+    my $r = $self->run(['lockstep', 'status', '--json', @args], timeout => 60);
     return undef if $r->{status} != 0;
     return eval { JSON::PP->new->decode($r->{out}) };
 }
@@ -230,7 +230,7 @@ sub start_daemon {
     my $in = $self->{init}{in};
     print $in join("\x1f", $name, $log, (map { "$_=$env{$_}" } keys %env),
         '--', @$cmd), "\n";
-    my ($pid) = $self->_event(qr/^started \Q$name\E (\d+)$/, 10);
+    my ($pid) = $self->_event(qr/^started \Q$name\E (\d+)$/, 60);
     return $pid;
 }
 
@@ -264,13 +264,13 @@ sub start_notifying {
 
 sub start_libvirtd {
     my ($self) = @_;
-    $self->start_notifying('libvirtd', ['libvirtd'], 60);
+    $self->start_notifying('libvirtd', ['libvirtd'], 180);
     return;
 }
 
 sub start_lockstepd {
     my ($self) = @_;
-    $self->start_notifying('lockstepd', ['lockstepd'], 30);
+    $self->start_notifying('lockstepd', ['lockstepd'], 120);
     return;
 }
 
@@ -286,7 +286,7 @@ sub crashes {
 sub restart_lockstepd {
     my ($self) = @_;
     $self->kill_processes(qr/^lockstepd$/);
-    $self->_event(qr/^ended lockstepd (\d+)$/, 10);
+    $self->_event(qr/^ended lockstepd (\d+)$/, 60);
     return $self->start_lockstepd;
 }
 

@@ -6,6 +6,7 @@
 package Lockstep::NoGate;
 use strict;
 use warnings;
+use Fcntl qw(:flock);
 use File::Path qw(make_path);
 use JSON::PP ();
 use Lockstep::Run qw(must);
@@ -22,6 +23,8 @@ sub build {
     return $emulator if $made > (stat "$build/qemu-system-x86_64")[9]
         && $made > (stat $opt{patch})[9];
     make_path($opt{out});
+    open my $lock, '>', "$opt{out}/lock" or die "$opt{out}/lock: $!\n";
+    flock $lock, LOCK_EX or die "$opt{out}/lock: $!\n";
     my $source = "$opt{out}/gate.c";
     unlink $source;
     must(['patch', '-s', '-o', $source, "$opt{qemu}/src/$FILE", $opt{patch}]);
@@ -41,9 +44,10 @@ sub build {
     must([@alone, "cd '$build' && $c"], timeout => 900);
     my $l = $link->{command};
     $l =~ s/ \Q$object\E / '$ours' / or die "no $object in: $l\n";
-    $l =~ s/-o qemu-system-x86_64 /-o '$emulator' /
+    $l =~ s/-o qemu-system-x86_64 /-o '$emulator.new' /
         or die "no -o in: $l\n";
     must([@alone, "cd '$build' && $l"], timeout => 900);
+    rename "$emulator.new", $emulator or die "$emulator: $!\n";
     return $emulator;
 }
 

@@ -5,7 +5,7 @@
 #
 # All clocks are this machine's CLOCK_MONOTONIC, in ns; the capture's stamps
 # are the kernel's, in real time, and are moved over by the difference of the
-# two clocks.
+# two clocks. It changes only when somebody sets the clock.
 
 package Lockstep::OutputRule;
 use strict;
@@ -29,9 +29,13 @@ sub clock_difference {
     return $found * 1e9;
 }
 
-# Frames of a pcap file with ns stamps: [time, length on the wire].
+# Frames of a pcap file with ns stamps: [time, length on the wire]. BEFORE is
+# clock_difference() as it was when the capture began.
 sub read_capture {
-    my ($path, $difference) = @_;
+    my ($path, $before) = @_;
+    my $difference = clock_difference();
+    die "the machine's clock was set during the capture\n"
+        if abs($difference - $before) > 1e6;
     open my $fh, '<:raw', $path or die "$path: $!\n";
     my $head;
     read $fh, $head, 24;
