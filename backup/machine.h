@@ -51,7 +51,7 @@ enum bak_reason {
 struct bak_event {
     enum bak_event_kind kind;
     ft_ns now;
-    int code;          /* END: 1 unprotect, 2 power-off, 3 clone */
+    int code;          /* END: 1 unprotect, 2 power-off */
     uint64_t position; /* ENTRIES: last; PROTECTED, EXECUTED */
     ft_ns stamp;       /* ENTRIES: the primary's, only echoed */
     bool ok;           /* DISK, ARBITRATED, PEER_FENCED */

@@ -60,7 +60,7 @@ struct pri_event {
 
 struct pri_effect {
     enum pri_effect_kind kind;
-    int code;            /* SEND_END: 1 unprotect, 2 power-off, 3 clone */
+    int code;            /* SEND_END: 1 unprotect, 2 power-off */
     uint64_t generation;
     uint64_t position;
     ft_ns stamp;

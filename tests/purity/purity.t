@@ -118,7 +118,8 @@ tell 'primary and backup do not know each other'
 bad=$(never '"(primary|backup|logging-channel|shared-disk|control)/' \
       common/host/err.[ch] common/host/log.[ch] common/host/loop.[ch] \
       common/host/options.[ch] common/host/options.tbl.h \
-      common/host/fdpass.[ch] common/host/json*.[ch] common/host/work.[ch] \
+      common/host/fdpass.[ch] common/host/inbox.[ch] \
+      common/host/json*.[ch] common/host/work.[ch] \
       common/host/clock.h)
 tell "the host's helpers know no protocol"
 
