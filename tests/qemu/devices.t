@@ -128,6 +128,10 @@ for (
     my ($what, $reason, @options) = @$_;
     like(refusal(@pc, @options), $reason, "$what is refused");
 }
+like(refusal(@pc, '-blockdev', 'driver=null-co,size=16777216,node-name=f0,'
+        . 'cache.direct=on', '-device', 'virtio-blk-pci,drive=f0,id=vda'),
+    qr/^disk vda .*: it is not an image file \(null-co\)$/,
+    'a disk that is not an image file is refused');
 like(refusal(@pc, @cached), qr/^disk vda .*use cache=none or directsync$/,
     'a disk in the host\'s page cache is refused');
 like(refusal(@pc, @file, '-device',

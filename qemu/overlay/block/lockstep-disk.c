@@ -35,7 +35,8 @@
  * Output Rule. A shared disk is the outside world. Writes, write-zeroes,
  * discards and flushes are outputs: logged at submission, and their I/O waits
  * until lockstep_may_release(), which is asked immediately before the I/O is
- * submitted to the image. Waiting does not stop the guest; the virtqueue
+ * submitted to the image; file-posix asks for the lease once more, see
+ * lockstep_disk_await_lease(). Waiting does not stop the guest; the virtqueue
  * bounds what may wait.
  *
  * Durability. A write that has ended may still be lost by the disk until a

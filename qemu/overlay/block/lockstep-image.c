@@ -70,7 +70,8 @@ void lockstep_disk_closed(LockstepDisk *s)
 
 /* --- switches of the engine --- */
 
-static bool disk_is_direct(LockstepDisk *s)
+/* The node that does the I/O. */
+static BlockDriverState *disk_bottom(LockstepDisk *s)
 {
     BlockDriverState *bs = blk_bs(s->child);
     BdrvChild *child;
@@ -80,7 +81,7 @@ static bool disk_is_direct(LockstepDisk *s)
     while ((child = bdrv_primary_child(bs))) {
         bs = child->bs;
     }
-    return bs->open_flags & BDRV_O_NOCACHE;
+    return bs;
 }
 
 static bool disk_error_is_reported(LockstepDisk *s, bool is_read)
@@ -96,7 +97,15 @@ static bool disks_can_attach(void *opaque, Error **errp)
     LockstepDisk *s;
 
     QTAILQ_FOREACH(s, &lockstep_disks, next) {
-        if (blk_is_writable(s->device) && !disk_is_direct(s)) {
+        BlockDriverState *bottom = disk_bottom(s);
+
+        if (bottom->drv != &bdrv_file) {
+            error_setg(errp, "disk %s cannot be protected: it is not an image "
+                       "file (%s)", s->id, bottom->drv->format_name);
+            return false;
+        }
+        if (blk_is_writable(s->device) &&
+            !(bottom->open_flags & BDRV_O_NOCACHE)) {
             error_setg(errp, "disk %s cannot be protected: its host cache may "
                        "write late; use cache=none or directsync", s->id);
             return false;

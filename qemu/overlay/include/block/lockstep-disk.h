@@ -31,10 +31,10 @@ bool lockstep_disk_reset(BlockBackend *blk);
 bool lockstep_disk_forgives_lock(Error **errp);
 
 /*
- * For file-posix, in a worker thread, immediately before a system call that
- * writes: waits while this QEMU records and its lease is over or its gate shut.
- * It was asked when the write was submitted, but a process that is stopped
- * before a worker came to it must not write over a live peer when it wakes.
+ * For file-posix, in a worker thread, immediately before work that may write:
+ * waits while this QEMU records and its lease is over or its gate shut. It was
+ * asked when the write was submitted, but a process that is stopped before a
+ * worker came to it must not write over a live peer when it wakes.
  */
 void lockstep_disk_await_lease(void);
 
