@@ -68,12 +68,11 @@ struct LockstepDisk {
     QTAILQ_HEAD(, DiskOp) requests; /* that have not ended */
     bool kicking, kick_again;
     unsigned again;             /* ops with again set */
-    unsigned again_failed;
+    bool lost;                  /* one failed: flushes fail for good */
 
     QTAILQ_HEAD(, DiskEnded) ended;
     int64_t ended_bytes;
     uint64_t ended_count;       /* of all writes ever ended */
-    bool dirty;                 /* NONE: something to flush */
     bool flushing;              /* a flush of our own is under way */
 
     QTAILQ_ENTRY(LockstepDisk) next;

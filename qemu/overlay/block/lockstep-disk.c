@@ -42,11 +42,12 @@
  * Durability. A write that has ended may still be lost by the disk until a
  * flush. The replica cannot know what the primary's host left undone, so it
  * keeps the data of all writes ended since the last flush, and at go-live does
- * them again, in order, and flushes. A flush of the guest covers the writes
- * that had ended when it was submitted. To bound the memory the primary does a
- * flush of its own when 64 MiB are not known durable, before it lets the write
- * end that goes over the bound; the result of that write then says up to where
- * writes are durable. The guest sees nothing but a slower write.
+ * them again, in order, and flushes. Should that fail, the guest's flushes fail
+ * from then on. A flush of the guest covers the writes that had ended when it
+ * was submitted. To bound the memory the primary does a flush of its own when
+ * 64 MiB are not known durable, before it lets the write end that goes over the
+ * bound; the result of that write then says up to where writes are durable. The
+ * guest sees nothing but a slower write.
  *
  * Reset. A device reset must not wait for requests (their end is an event of
  * the log, which cannot come while the vCPU is inside the reset). It ends them
@@ -120,8 +121,7 @@ static void disk_write_ended(LockstepDisk *s, DiskOp *op)
 
     s->ended_count++;
     if (lockstep_state() == LOCKSTEP_NONE) {
-        s->dirty = true;
-        return;
+        return;             /* a clone begins with a flush */
     }
 
     e = g_new(DiskEnded, 1);
@@ -185,7 +185,7 @@ static int coroutine_fn disk_io(LockstepDisk *s, DiskOp *op)
     case DISK_DISCARD:
         return blk_co_pdiscard(s->child, op->offset, op->bytes, 0);
     case DISK_FLUSH:
-        return blk_co_flush(s->child);
+        return s->lost ? -EIO : blk_co_flush(s->child);
     }
     g_assert_not_reached();
 }
@@ -233,7 +233,7 @@ static void coroutine_fn disk_io_entry(void *opaque)
             error_report("disk %s: writing again %" PRId64 " bytes at %" PRId64
                          " failed: %s", s->id, op->bytes, op->offset,
                          strerror(-ret));
-            s->again_failed++;
+            s->lost = true;
         }
         QTAILQ_REMOVE(&s->ops, op, next);
         s->again--;
@@ -351,15 +351,9 @@ static void disk_run(LockstepRequest *req, const uint8_t *data, size_t length)
     if (durable) {
         lockstep_disk_durable(s, durable);
     }
-    if (op->kind == DISK_FLUSH) {
-        if (ret >= 0) {
-            lockstep_disk_durable(s, op->covers);
-            if (op->covers == s->ended_count) {
-                s->dirty = false;
-            }
-        }
-    } else if (op->kind != DISK_READ) {
-        /* A write that failed may have written. */
+    if (ret >= 0 && op->kind == DISK_FLUSH) {
+        lockstep_disk_durable(s, op->covers);
+    } else if (ret >= 0 && op->kind != DISK_READ) {
         disk_write_ended(s, op);
     }
 

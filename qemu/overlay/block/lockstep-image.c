@@ -126,6 +126,11 @@ static bool disks_can_attach(void *opaque, Error **errp)
                        "resized since the guest started", s->id);
             return false;
         }
+        if (s->lost) {
+            error_setg(errp, "disk %s cannot be protected: it lost writes when "
+                       "this guest went live; start the guest again", s->id);
+            return false;
+        }
     }
 
     WITH_JOB_LOCK_GUARD() {
@@ -142,19 +147,11 @@ static bool disks_can_attach(void *opaque, Error **errp)
 static void disks_start_record(void *opaque)
 {
     LockstepDisk *s;
-    int ret;
 
     QTAILQ_FOREACH(s, &lockstep_disks, next) {
-        assert(QTAILQ_EMPTY(&s->requests));     /* the engine has drained */
-        lockstep_disk_durable(s, UINT64_MAX);
+        /* The engine has drained, and stopping the guest has flushed. */
+        assert(QTAILQ_EMPTY(&s->requests) && QTAILQ_EMPTY(&s->ended));
         s->ended_count = 0;
-        if (s->dirty) {
-            ret = blk_flush(s->child);
-            if (ret < 0) {
-                warn_report("disk %s: flush failed: %s", s->id, strerror(-ret));
-            }
-        }
-        s->dirty = false;
     }
 }
 
@@ -275,9 +272,8 @@ static unsigned disk_write_again(LockstepDisk *s)
     DiskOp *outstanding = QTAILQ_FIRST(&s->ops);
     unsigned count = 0;
     DiskEnded *e;
-    int ret = 0;
+    int ret;
 
-    s->again_failed = 0;
     while (!QTAILQ_EMPTY(&s->ended)) {
         while (s->again < DISK_AGAIN_AT_ONCE &&
                (e = QTAILQ_FIRST(&s->ended))) {
@@ -290,15 +286,15 @@ static unsigned disk_write_again(LockstepDisk *s)
 
     if (count) {
         ret = blk_flush(s->child);
+        if (ret < 0) {
+            error_report("disk %s: flush at go-live failed: %s", s->id,
+                         strerror(-ret));
+            s->lost = true;
+        }
         info_report("disk %s: wrote %u writes again that were not flushed, "
                     "in %" PRId64 " ms", s->id, count,
                     qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - begun);
     }
-    if (ret < 0) {
-        error_report("disk %s: flush at go-live failed: %s", s->id,
-                     strerror(-ret));
-    }
-    s->dirty = ret < 0 || s->again_failed;
     return count;
 }
 
@@ -318,7 +314,6 @@ static void disks_go_alone(void *opaque)
     LockstepDisk *s;
 
     QTAILQ_FOREACH(s, &lockstep_disks, next) {
-        s->dirty |= !QTAILQ_EMPTY(&s->ended);
         lockstep_disk_durable(s, UINT64_MAX);
         lockstep_disk_kick(s);
     }
