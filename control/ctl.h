@@ -41,6 +41,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "common/host/clock.h"
 #include "common/host/err.h"
@@ -80,7 +81,6 @@ struct vm {
     bool reprotects;            /* its thread runs */
     atomic_bool stop;           /* end of a running protect, please */
     atomic_bool poke;           /* its other host is back: try at once */
-    int qemu_pid;               /* as the agent said; 0: not known */
     json_t *status;             /* the agent's last words, or NULL */
 };
 
@@ -104,7 +104,7 @@ struct ctl {
     pthread_cond_t virt_opened;
     virConnectPtr conn;
     bool virt_opening;              /* a thread is at it */
-    ft_ns virt_since;               /* ... since then */
+    struct timespec virt_until;     /* ... and its callers wait until then */
     char virt_why[FT_ERR_TEXT];     /* why the last try failed */
     struct pool commands, connections, keepers;
     atomic_bool quit;

@@ -13,6 +13,7 @@
  */
 #include "control/ctl.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -318,8 +319,6 @@ static void take_status(struct keeper *k, json_t *line)
     pthread_mutex_lock(&k->ctl->lock);
     json_decref(vm->status);
     vm->status = line;
-    if (line && status_number(line, "qemu_pid"))
-        vm->qemu_pid = (int)status_number(line, "qemu_pid");
     pthread_cond_broadcast(&k->ctl->changed);
     pthread_mutex_unlock(&k->ctl->lock);
 }
@@ -349,21 +348,39 @@ static void follow(struct keeper *k, int fd)
     take_status(k, NULL);
 }
 
-/* Is this process the domain's QEMU? Not one that got its number later. */
-static bool is_qemu_of(int pid, const char *uuid)
+static bool has_argument(const char *pid, const char *want)
 {
-    char path[64], line[32768], want[CTL_UUID + 16];
+    char path[300], line[32768];
     ssize_t n;
     int fd;
 
-    snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+    snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     n = read(fd, line, sizeof(line));   /* nothing, of one that has ended */
     close(fd);
-    snprintf(want, sizeof(want), "/%s/vmlink.sock", uuid);
     return n > 0 && memmem(line, (size_t)n, want, strlen(want));
+}
+
+/* Does the domain's QEMU run? Asked of the kernel: libvirtd may be away, and a
+ * process number may be another's by now. */
+static bool qemu_runs(struct keeper *k)
+{
+    char want[FT_OPTION_TEXT + CTL_UUID + 32];
+    struct dirent *e;
+    bool found = false;
+    DIR *d = opendir("/proc");
+
+    if (!d)
+        return true;   /* not known: a new agent will see */
+    snprintf(want, sizeof(want), "path=%s/vm/%s/vmlink.sock",
+             k->ctl->options.paths_run, k->vm->uuid);
+    while (!found && (e = readdir(d)))
+        found = *e->d_name >= '1' && *e->d_name <= '9' &&
+            has_argument(e->d_name, want);
+    closedir(d);
+    return found;
 }
 
 /* No agent is left to tell what happened: the arbiter knows who has won. */
@@ -399,18 +416,13 @@ static bool needs_agent(struct keeper *k)
 {
     struct vm *vm = k->vm;
     enum vm_role role;
-    int active, pid;
 
     pthread_mutex_lock(&k->ctl->lock);
     role = vm->role;
-    pid = vm->qemu_pid;
     pthread_mutex_unlock(&k->ctl->lock);
     if (role == VM_NONE)
         return false;
-    if (pid > 0 && is_qemu_of(pid, vm->uuid))
-        return true;   /* do not wait for libvirt */
-    active = virt_active(k->ctl, vm->uuid);
-    if (active)
+    if (qemu_runs(k))
         return true;
     /* Not when a command has begun: what it writes counts. */
     if (vm_begin(k->ctl, vm, "tidying up", 0, NULL) == 0) {
@@ -429,10 +441,8 @@ static bool resign(struct keeper *k)
 
     pthread_mutex_lock(&k->ctl->lock);
     idle = !vm->busy;
-    if (idle) {
+    if (idle)
         vm->keeper = false;
-        vm->qemu_pid = 0;
-    }
     pthread_mutex_unlock(&k->ctl->lock);
     return idle;
 }

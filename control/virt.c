@@ -90,26 +90,22 @@ static void *open_thread(void *arg)
  * thread that hangs stays, and so does the verdict, until libvirtd answers. */
 static int wait_opened(struct ctl *ctl, struct ft_err *err)
 {
-    ft_ns left;
-    struct timespec until;
+    struct timespec *until = &ctl->virt_until;
 
     if (!ctl->virt_opening) {
         if (ctl_thread(&ctl->keepers, open_thread, ctl, err) < 0)
             return -1;
         ctl->virt_opening = true;
-        ctl->virt_since = ft_monotonic();
+        clock_gettime(CLOCK_MONOTONIC, until);
+        until->tv_sec += OPEN_S;
     }
     while (ctl->virt_opening) {
-        left = ctl->virt_since + OPEN_S * FT_NS_PER_S - ft_monotonic();
-        if (left <= 0)
+        if (pthread_cond_clockwait(&ctl->virt_opened, &ctl->virt_lock,
+                                   CLOCK_MONOTONIC, until) == ETIMEDOUT)
             return ft_err_set(err, ETIMEDOUT, "libvirt %s: it does not "
                               "answer within %d s: libvirtd hangs, or is "
                               "stopped: look at it, or restart it",
                               ctl->options.libvirt_uri, OPEN_S);
-        left += ft_wall();
-        until.tv_sec = left / FT_NS_PER_S;
-        until.tv_nsec = left % FT_NS_PER_S;
-        pthread_cond_timedwait(&ctl->virt_opened, &ctl->virt_lock, &until);
     }
     if (!ctl->conn)
         return ft_err_set(err, EIO, "libvirt %s: not reached; is libvirtd "
