@@ -48,15 +48,24 @@ bool lockstep_vcpu_waits(bool idle);
  * nothing. deadline: of the guest's next timer, relative; -1 none. */
 bool lockstep_skips_warp_start(int64_t warp_start, int64_t deadline);
 bool lockstep_skips_warp_account(int64_t warp_start);
-/* A clock that is a function of the guest's execution, for the TLB's size. */
-int64_t lockstep_tlb_clock(void);
 /* Forget everything that was translated. */
 void lockstep_cold_start(void);
-/* Page-table walks: a second one is not to be seen (lockstep-walks.c). */
-bool lockstep_walk_is_old(int mmu_idx, uint64_t addr, bool store);
-void lockstep_walk_done(int mmu_idx, uint64_t addr, bool writable);
-void lockstep_walk_flush(int mmu_idx);
-void lockstep_walk_flush_page(int mmu_idx, uint64_t addr);
+
+/* ---- the guest's TLB (accel/tcg/cputlb.c, target/i386) ------------------ */
+
+/* What a walk found, if the guest has not flushed it since and it gives the
+ * right for this access (an MMUAccessType). size: of the page, in bytes. */
+bool lockstep_walk_find(int mmu_idx, uint64_t addr, int access,
+                        uint64_t *physical, int *rights, int *size);
+void lockstep_walk_done(int mmu_idx, uint64_t addr, uint64_t physical,
+                        int rights, int size);
+/* The guest flushes. */
+void lockstep_walk_flush(uint16_t mmu_idxmap);
+/* The same for a page. True: QEMU's TLB must flush all of this index. */
+bool lockstep_walk_flush_page(int mmu_idx, uint64_t addr);
+/* Flushes are QEMU's own meanwhile, the guest knows nothing of them. */
+void lockstep_walks_keep(bool keep);
+/* A session begins: forget all walks. */
 void lockstep_walks_reset(void);
 
 /* ---- locks (system/cpus.c) ---------------------------------------------- */
