@@ -5,57 +5,14 @@
  * interrupt running. It prints, for each, how far the virtual clock moved
  * (which with icount is what the instructions count) and what was moved, as
  * hexadecimal words, one line each, and ends through isa-debug-exit.
- *
- * Multiboot; 32-bit protected mode, flat segments, no paging.
  */
-    .set    COM1, 0x3f8
+#define HZ 10000
+#include "start.S"
     .set    HPET, 0xfed00000
     .set    VRAM, 0xa0000
     .set    BUF, 0x400000
 
-    .section .text
-    .align  4
-    .long   0x1badb002, 0, -0x1badb002      /* multiboot header */
-
-    .globl  _start
-_start:
-    cli
-    mov     $stack, %esp
-    lgdt    gdt_ptr
-    ljmp    $8, $1f
-1:  mov     $16, %eax
-    mov     %eax, %ds
-    mov     %eax, %es
-    mov     %eax, %ss
-
-    /* gate 0x20: the timer */
-    mov     $tick, %eax
-    mov     %ax, idt + 0x20 * 8
-    movw    $8, idt + 0x20 * 8 + 2
-    movw    $0x8e00, idt + 0x20 * 8 + 4
-    shr     $16, %eax
-    mov     %ax, idt + 0x20 * 8 + 6
-    lidt    idt_ptr
-
-    /* 8259: vectors from 0x20, only the timer enabled */
-    mov     $0x11, %al
-    out     %al, $0x20
-    mov     $0x20, %al
-    out     %al, $0x21
-    mov     $4, %al
-    out     %al, $0x21
-    mov     $1, %al
-    out     %al, $0x21
-    mov     $0xfe, %al
-    out     %al, $0x21
-    /* 8254: channel 0, rate generator, about 10 kHz */
-    mov     $0x34, %al
-    out     %al, $0x43
-    mov     $119, %al
-    out     %al, $0x40
-    mov     $0, %al
-    out     %al, $0x40
-
+main:
     /* HPET on, so that its counter reads the virtual clock */
     movl    $1, HPET + 0x10
     cld
@@ -69,7 +26,7 @@ _start:
     rep     stosb
     call    end                             /* line "T delta" */
     mov     %edi, %eax
-    call    print
+    call    line
 
     /* 2: copy RAM to RAM, backwards */
     call    begin
@@ -81,7 +38,7 @@ _start:
     cld
     call    end
     mov     BUF + 0x100000, %eax
-    call    print
+    call    line
 
     /* 3: read MMIO that is the clock, 128 words; sum the non-clock ones */
     call    begin
@@ -91,9 +48,9 @@ _start:
     rep     movsl
     call    end
     mov     BUF + 0xf0, %eax
-    call    print
+    call    line
     mov     %ecx, %eax
-    call    print
+    call    line
 
     /* 4: write MMIO (video memory in planar mode), then compare */
     call    begin
@@ -109,7 +66,7 @@ _start:
     repne   cmpsl
     call    end
     mov     %ecx, %eax
-    call    print
+    call    line
 
     /* 5: ports: in from the timer's counter, out to the serial line */
     call    begin
@@ -119,7 +76,7 @@ _start:
     rep     insb
     call    end
     mov     BUF, %eax
-    call    print
+    call    line
     mov     $COM1, %dx
     mov     $text, %esi
     mov     $text_end - text, %ecx
@@ -141,7 +98,7 @@ _start:
     call    end
     cli
     mov     ticks, %eax
-    call    print
+    call    line
 
     mov     $0, %al
     mov     $0x501, %dx
@@ -157,50 +114,18 @@ end:
     rdtsc
     sub     started, %eax
     /* fall through */
-print:
-    pusha
-    mov     %eax, %ebx
-    mov     $8, %ecx
-1:  rol     $4, %ebx
-    mov     %ebx, %eax
-    and     $15, %eax
-    mov     digits(%eax), %al
-    mov     $COM1, %dx
-    out     %al, %dx
-    loop    1b
-    mov     $10, %al
-    out     %al, %dx
-    popa
+line:
+    push    %ebx
+    mov     $10, %bl
+    call    print
+    pop     %ebx
     ret
 
-tick:
-    push    %eax
-    incl    ticks
-    mov     $0x20, %al
-    out     %al, $0x20
-    pop     %eax
-    iret
-
     .section .data
-digits: .ascii  "0123456789abcdef"
-text:   .ascii  "outs done\n"
+text:
+    .ascii  "outs done\n"
 text_end:
-    .align  8
-gdt:
-    .quad   0
-    .quad   0x00cf9a000000ffff
-    .quad   0x00cf92000000ffff
-gdt_ptr:
-    .word   23
-    .long   gdt
-idt_ptr:
-    .word   0x21 * 8 - 1
-    .long   idt
 
     .section .bss
-    .align  16
-idt:    .space  0x21 * 8
-ticks:  .space  4
-started: .space 4
-    .space  4096
-stack:
+started:
+    .skip   4

@@ -52,7 +52,7 @@
 #include "ring.h"
 #include "wire.h"
 
-#define ENDS 8
+#define ENDS 32
 #define LEASE_NS 1000000000ull
 #define RELAY_BUF (256u << 10)
 
