@@ -22,7 +22,7 @@ use Lockstep::Client;
 use Lockstep::Run qw(now read_file reap stop until_ok);
 use Lockstep::Test qw(note_step requires with_failover);
 
-my %opt = (guest => 'small', clones => 8, seconds => 3, minutes => 1);
+my %opt = (guest => 'small', clones => 6, seconds => 3, minutes => 1);
 GetOptions(\%opt, qw(guest=s clones=i seconds=f minutes=f)) or exit 2;
 requires($opt{guest});
 
@@ -43,9 +43,28 @@ sub state_is {
     }, 0.1);
 }
 
+sub serves {
+    my ($f) = @_;
+    return $f->{lab}->client_run([$^X, "$FindBin::Bin/client.pl", 'ready',
+        @{ $f->{guest} }{qw(service address port)}], timeout => 10)->{status}
+        == 0;
+}
+
 # A machine with much else to do is no failed host.
 my @PATIENT = map { ['failover', @$_] } ['detect_ms', 5000],
     ['lease_ms', 4500];
+
+# The new pair's generation; undef when the clone was not made.
+sub protect {
+    my ($f) = @_;
+    my $r = $f->{lab}->host('hosta')->run(['lockstep', 'protect',
+        $f->{guest}{name}, '--backup', 'hostb'], timeout => 120);
+    if ($r->{status}) {
+        note_step($r->{err} =~ s/\n.*//sr);
+        return undef;
+    }
+    return state_is($f, 'hosta', 'protected')->{generation};
+}
 
 # One clone and S seconds of its life: undef when the clone was not made, else
 # why the pair ended early, or ''.
@@ -53,13 +72,7 @@ sub clone {
     my ($f) = @_;
     my ($a, $b) = map { $f->{lab}->host($_) } qw(hosta hostb);
     my $name = $f->{guest}{name};
-    my $r = $a->run(['lockstep', 'protect', $name, '--backup', 'hostb'],
-        timeout => 120);
-    if ($r->{status}) {
-        note_step($r->{err} =~ s/\n.*//sr);
-        return undef;
-    }
-    my $generation = state_is($f, 'hosta', 'protected')->{generation};
+    my $generation = protect($f) // return undef;
     my ($end, $why) = (now() + $opt{seconds}, '');
     $f->{client}->until(sub { now() >= $end }, 60, 'some seconds');
     my $p = $f->pair('hosta');
@@ -101,6 +114,16 @@ with_failover("a $opt{guest} guest is cloned again and again", sub {
     $f->{acked} = $f->{client}->finish;
     is($f->{client}->check, 0,
         "all of $f->{acked} acknowledged writes are there");
+
+    my $generation = protect($f);
+    $f->{lab}->host('hosta')->virsh('reset', $g->{name});
+    until_ok('the guest is down', 60, sub { !serves($f) }, 0.1);
+    $g->wait_service($f->{lab}, 180);
+    pass('the guest is reset, and boots');
+    my $p = $f->pair('hosta');
+    is("$p->{state} $p->{generation}", "protected $generation",
+        '... on both sides');
+    is_deeply([divergences($f)], [], '... alike');
     audit($f->{lab}, guest => $g);
 }, guest_kind => $opt{guest}, lab_options => { conf => \@PATIENT });
 
