@@ -237,6 +237,12 @@ sub protect {
                 port => $self->{$to}{port} } });
 }
 
+# Some agent of this side (1: the primary) wins the generation on record.
+sub take {
+    my ($self, $side) = @_;
+    run($helper, "take", "$self->{dir}/arbiter", $uuid, $self->{pair}, $side);
+}
+
 # ---- waiting and ending ---------------------------------------------------
 
 sub wait_for {

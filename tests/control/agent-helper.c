@@ -3,6 +3,9 @@
  * agent-helper.c - what the agent's test needs and Perl cannot do
  *
  *     agent-helper format DIR        mark DIR as an arbiter
+ *     agent-helper take DIR VM PAIR SIDE
+ *                                    be an agent of that side (1 or 2) that
+ *                                    wins the generation on record
  *     agent-helper forward PORT SOCK be lockstepd's listener: hand each
  *                                    connection to the agent at SOCK, and
  *                                    print its answer
@@ -52,12 +55,51 @@ static void on_connection(int fd, enum lc_kind kind, const lc_id *vm,
     close(fd);
 }
 
+static void unhex(uint8_t out[16], const char *hex)
+{
+    int n = 0;
+
+    for (; *hex != '\0' && n < 32; hex++) {
+        unsigned digit;
+
+        if (*hex != '-' && sscanf(hex, "%1x", &digit) == 1) {
+            out[n / 2] = (uint8_t)(out[n / 2] << 4 | digit);
+            n++;
+        }
+    }
+}
+
+static int take(const char *dir, const char *vm, const char *pair, int side,
+                struct ft_err *err)
+{
+    struct tas_who who = { .side = (uint8_t)side, .nonce = "its predecessor",
+                           .host = "itshost" };
+    struct tas_record seen;
+    struct tas_block b;
+
+    unhex(who.vm, vm);
+    unhex(who.pair, pair);
+    if (tas_file_read(dir, who.vm, &b, err) < 0) {
+        return -1;
+    }
+    seen = tas_block_look(&b, who.pair, who.side);
+    return tas_file_write(dir, &who, &seen, TAS_OWNED, seen.generation,
+                          err) == TAS_OK ? 0 : -1;
+}
+
 int main(int argc, char **argv)
 {
-    struct ft_err err;
+    struct ft_err err = { 0 };
 
     if (argc == 3 && strcmp(argv[1], "format") == 0) {
         if (tas_file_format(argv[2], false, NULL, &err) < 0) {
+            fprintf(stderr, "agent-helper: %s\n", err.text);
+            return 1;
+        }
+        return 0;
+    }
+    if (argc == 6 && strcmp(argv[1], "take") == 0) {
+        if (take(argv[2], argv[3], argv[4], atoi(argv[5]), &err) < 0) {
             fprintf(stderr, "agent-helper: %s\n", err.text);
             return 1;
         }
@@ -74,6 +116,7 @@ int main(int argc, char **argv)
         ev_run(loop, 0);
         return 0;
     }
-    fprintf(stderr, "usage: agent-helper format DIR | forward PORT SOCK\n");
+    fprintf(stderr, "usage: agent-helper format DIR | take DIR VM PAIR SIDE "
+                    "| forward PORT SOCK\n");
     return 2;
 }

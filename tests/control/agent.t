@@ -118,6 +118,24 @@ subtest "an agent that comes after both others died frees its QEMU" => sub {
     $t->stop;
 };
 
+for my $case ([1, "primary", "alone"], [2, "backup", "fenced"]) {
+    my ($side, $who, $state) = @$case;
+    subtest "an agent that comes after one of the $who had won: $state" => sub {
+        my $t = fresh();
+        $t->protected("hosta", "hostb", 1);
+        kill "KILL", $t->{hosta}{agent}, $t->{hostb}{agent}, $t->{hostb}{qemu};
+        $t->ended($t->{hosta}{agent}, PATIENCE);
+        $t->take($side);
+        $t->start_agent("hosta");
+        my $n = $t->outputs("hosta");
+        $t->wait_state("hosta", $state);
+        goes_on($t, $n) if $state eq "alone";
+        is($t->outputs("hosta"), $n, "no output") if $state ne "alone";
+        pass("$state");
+        $t->stop;
+    };
+}
+
 for my $frozen ("agent", "qemu", "both") {
     subtest "freeze $frozen of the primary beyond the timeout" => sub {
         my $t = fresh();
