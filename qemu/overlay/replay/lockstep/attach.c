@@ -21,7 +21,6 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
-#include "exec/memory.h"
 #include "hw/core/cpu.h"
 #include "migration/migration.h"
 #include "migration/misc.h"
@@ -261,12 +260,6 @@ bool lockstep_clone_saved(void)
     if (!lockstep.cloning) {
         return true;
     }
-    /*
-     * The end of dirty logging flushes the vCPU's TLB. From here it does so
-     * when the guest is resumed, not at whatever instruction the migration's
-     * clean-up finds it.
-     */
-    memory_global_dirty_log_stop(GLOBAL_DIRTY_MIGRATION);
     begin_log();
     replay_state.data_kind = -1;
     lockstep_set_state(LOCKSTEP_RECORD);
