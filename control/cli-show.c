@@ -121,8 +121,8 @@ void cli_show_one(const json_t *o)
         strcmp(text(o, "role"), "none") ? text(o, "role") : "no part",
         text(o, "libvirt"));
     if (json_is_false(json_object_get(o, "stored")))
-        row("Not stored:", "this state is not on the disk yet, which fails "
-            "(see lockstepd.log)");
+        row("Not stored:", "its file cannot be written (see "
+            "lockstepd.log)");
     row("Primary:", "%s", or_dash(text(o, "primary")));
     row("Backup:", "%s", or_dash(text(o, "backup")));
     row("Generation:", "%llu", (unsigned long long)number(o, "generation"));

@@ -327,7 +327,8 @@ static int load(struct ctl *ctl, int argc, char **argv)
         }
     }
     if (optind < argc) {
-        usage(stderr);
+        fprintf(stderr, "lockstepd: %s: no argument is expected; see "
+                "--help\n", argv[optind]);
         return 2;
     }
     if (ft_options_load(&ctl->options, ctl->config, &err) < 0)

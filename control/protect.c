@@ -125,6 +125,17 @@ static int look_at_definition(struct work *w, xmlDoc *doc,
     return -1;   /* what cannot be protected at all, said above */
 }
 
+static bool is_replica(struct ctl *ctl, const char *uuid)
+{
+    struct vm *vm = registry_find(ctl, uuid);
+    bool replica;
+
+    pthread_mutex_lock(&ctl->lock);
+    replica = vm && vm->role == VM_BACKUP;
+    pthread_mutex_unlock(&ctl->lock);
+    return replica;
+}
+
 static int look(struct work *w, const char *domain, const char *host,
                 const char *arbiter, struct ft_err *err)
 {
@@ -139,6 +150,12 @@ static int look(struct work *w, const char *domain, const char *host,
         return -1;
     virDomainGetUUIDString(w->dom, uuid);
     virDomainGetState(w->dom, &state, &reason, 0);
+    if (state == VIR_DOMAIN_PAUSED && is_replica(w->ctl, uuid))
+        return ft_err_set(err, EINVAL, "domain %s: this host is its backup: "
+                          "a primary is told what to do on its own host "
+                          "('lockstep status %s' shows which)",
+                          virDomainGetName(w->dom),
+                          virDomainGetName(w->dom));
     if (state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED)
         return ft_err_set(err, EINVAL, "domain %s: it is %s: %s",
                           virDomainGetName(w->dom),
@@ -550,9 +567,11 @@ int protect_run(struct job *job, const char *domain, const char *host,
         vm_begin(job->ctl, w.vm, "protect", 3000, err) < 0)
         goto out;
     busy = true;
-    /* What is promised at the end must get onto the disk. */
-    if (registry_save(job->ctl, w.vm, err) < 0 ||
-        look_at_agent(&w, err) < 0)
+    /* What is promised at the end must get onto the disk; what was promised
+     * before stands there, and a backup matters more. */
+    if (registry_save(job->ctl, w.vm, err) < 0 && job->cancel_fd >= 0)
+        goto out;
+    if (look_at_agent(&w, err) < 0)
         goto out;
     job_progress(job, "reach", -1, "connecting to %s", w.policy.backup);
     w.peer = peer_connect(job, w.policy.backup, err);

@@ -141,6 +141,9 @@ with_failover('one domain', sub {
         isnt($r->{status}, 0, "virsh $cmd->[0] is refused");
         like($r->{err}, qr/protected by Lockstep/, '... by name');
     }
+    like($b->run([qw(lockstep protect small --backup hosta)],
+            timeout => 20)->{err}, qr/domain small: this host is its backup/,
+        'it is not protected from its backup\'s side');
     $_->kill_processes(qr/^lockstepd$/) for $a, $b;
     serves($f, 'without lockstepd');
     $_->start_lockstepd for $a, $b;
