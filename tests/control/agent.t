@@ -78,8 +78,12 @@ for my $death (sort keys %deaths) {
         my $t = fresh();
         $t->protected("hosta", "hostb", 1);
         $deaths{$death}->($t->{hosta});
-        my $b = $t->wait_state("hostb", "live");
-        is($b->{role}, "primary", "it is a primary then");
+        $t->wait_state("hostb", "live");
+        my $b = $t->wait_for(PATIENCE, "role primary", sub {
+            my $s = $t->status("hostb");
+            ($s->{role} // "") eq "primary" && $s;
+        });
+        is($b->{state}, "live", "it is a primary then, and live");
         is($b->{generation}, 1, "in the generation that it won");
         my @what = map { $_->{what} } @{ $b->{timeline} };
         like("@what", qr/detected.*arbitration.*go-live.*live:/,
