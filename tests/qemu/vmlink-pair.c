@@ -15,15 +15,11 @@
  *   connect NAME PATH         connect to a QEMU's vmlink socket
  *   drop NAME                 close that connection
  *   clone A B GEN [DOWNTIME]  clone A into B as generation GEN
- *   save FILE                 from the next clone on, keep stream and log in
- *                             FILE.stream and FILE.log
- *   load B FILE GEN           feed B a saved stream; `cut` says how far
  *   gate A free|shut|rule     set A's gate
  *   hold on|off               stop or go on acknowledging
  *   cut N                     pump no batch beyond position N (0: all)
  *   cut +N                    the same, N batches from here
  *   stream N                  pass no more than N bytes of a stream (0: all)
- *   flip N SEED               a loaded log gets one bit wrong in batch N
  *   wait NAME MESSAGE [SEC]   until QEMU has said it (since the last wait)
  *   reach N|cut [SEC]         until batch N is pumped
  *   executed B [SEC]          until B has executed all that was pumped
@@ -71,18 +67,14 @@ struct end {
 
 static struct end ends[ENDS];
 static struct end *source, *sink;
-static uint64_t pumped, limit, flip;
-static unsigned flip_seed;
+static uint64_t pumped, limit;
 static bool hold;
-static char save_as[200];
-static FILE *log_out;
 
-/* The clone's stream: from a listening socket or a file, to B's socket. */
+/* The clone's stream: from a listening socket to B's socket. */
 static struct {
     int listener, from, to;
-    FILE *copy;
     char b_path[108];
-} relay = { -1, -1, -1, NULL, "" };
+} relay = { -1, -1, -1, "" };
 static uint64_t stream_limit, stream_passed;
 
 static const char *dir;
@@ -357,9 +349,6 @@ static bool pump(void)
         if (ft_ring_take(&source->ring, n)) {
             wake(source->space);
         }
-        if (log_out) {
-            fwrite(buf, 1, n, log_out);
-        }
         pumped = b.position;
         if (sink && ft_ring_put_framed(&sink->ring, pumped, buf, n)) {
             wake(sink->data);
@@ -411,14 +400,7 @@ static void relay_step(void)
             close(relay.from);
             close(relay.to);
             relay.from = relay.to = -1;
-            if (relay.copy) {
-                fclose(relay.copy);
-                relay.copy = NULL;
-            }
             return;
-        }
-        if (relay.copy) {
-            fwrite(buf, 1, (size_t)n, relay.copy);
         }
         stream_passed += (uint64_t)n;
         for (ssize_t at = 0; at < n; ) {
@@ -522,20 +504,6 @@ static void start_pair(struct end *a, struct end *b, uint64_t generation,
     close(fds[0]);
 
     source = a;
-    if (!a) {
-        return;
-    }
-    if (save_as[0]) {
-        char name[256];
-
-        snprintf(name, sizeof name, "%s.stream", save_as);
-        relay.copy = fopen(name, "w");
-        snprintf(name, sizeof name, "%s.log", save_as);
-        log_out = fopen(name, "w");
-        if (!relay.copy || !log_out) {
-            fail("%s: %s", name, strerror(errno));
-        }
-    }
     snprintf(path, sizeof path, "%s/clone-%s-%d", dir, a->name,
              (int)getpid());
     relay.listener = unix_listen(path);
@@ -548,56 +516,6 @@ static void start_pair(struct end *a, struct end *b, uint64_t generation,
     lc_set_str(&m.u.vl_clone.path, path);
     send_msg(a, &m, fds, 4);
     close(fds[0]);
-}
-
-/* The saved log goes into b's ring as far as `cut` says. */
-static void load_log(struct end *b, const char *file)
-{
-    char name[256];
-    uint8_t *all;
-    uint64_t at = 0, n;
-    struct ft_batch batch;
-    long size;
-    FILE *f;
-
-    snprintf(name, sizeof name, "%s.log", file);
-    f = fopen(name, "r");
-    if (!f || fseek(f, 0, SEEK_END)) {
-        fail("%s: %s", name, strerror(errno));
-    }
-    size = ftell(f);
-    rewind(f);
-    all = malloc((size_t)size + 1);
-    if (fread(all, 1, (size_t)size, f) != (size_t)size) {
-        fail("%s: short read", name);
-    }
-    fclose(f);
-    while ((!limit || pumped < limit) &&
-           ft_batch_parse(all + at, (uint64_t)size - at, pumped + 1, &batch,
-                          &n) == 1) {
-        begin_wait(NULL);
-        while (!ft_ring_has_space(&b->ring, n)) {
-            ft_ring_announce_wait(&b->ring.page->producer_waits);
-            if (!still_waiting()) {
-                fail("%s does not take the log", b->name);
-            }
-        }
-        if (batch.position == flip && batch.length) {
-            uint8_t *payload = all + at + FT_BATCH_HEADER;
-
-            srand(flip_seed);
-            payload[(unsigned)rand() % batch.length] ^=
-                (uint8_t)(1u << rand() % 8);
-            batch.crc = ft_crc32c(0, payload, batch.length);
-            ft_put_u32(all + at + 4, batch.crc);
-        }
-        if (ft_ring_put_framed(&b->ring, batch.position, all + at, n)) {
-            wake(b->data);
-        }
-        pumped = batch.position;
-        at += n;
-    }
-    free(all);
 }
 
 static uint64_t executed_by(struct end *b)
@@ -634,7 +552,8 @@ static void command(char *line)
     char *w[6] = { 0 };
     int n = 0;
 
-    for (char *s = strtok(line, " \t\n"); s && n < 6; s = strtok(NULL, " \t\n")) {
+    for (char *s = strtok(line, " \t\n"); s && n < 6;
+         s = strtok(NULL, " \t\n")) {
         w[n++] = s;
     }
     if (!n || w[0][0] == '#') {
@@ -667,20 +586,6 @@ static void command(char *line)
     } else if (!strcmp(w[0], "clone") && n >= 4) {
         start_pair(find(w[1]), find(w[2]), strtoull(w[3], NULL, 10),
                    w[4] ? (unsigned)atoi(w[4]) : 300);
-    } else if (!strcmp(w[0], "save") && n == 2) {
-        snprintf(save_as, sizeof save_as, "%s", w[1]);
-    } else if (!strcmp(w[0], "load") && n == 4) {
-        struct end *b = find(w[1]);
-        char name[256];
-
-        start_pair(NULL, b, strtoull(w[3], NULL, 10), 0);
-        snprintf(name, sizeof name, "%s.stream", w[2]);
-        relay.from = open(name, O_RDONLY | O_CLOEXEC);
-        if (relay.from < 0) {
-            fail("%s: %s", name, strerror(errno));
-        }
-        cmd_wait(b, "VL_LOADED", NULL);
-        load_log(b, w[2]);
     } else if (!strcmp(w[0], "gate") && n == 3) {
         struct end *a = find(w[1]);
         uint64_t g = !strcmp(w[2], "free") ? FT_GATE_FREE :
@@ -696,9 +601,6 @@ static void command(char *line)
                                : strtoull(w[1], NULL, 10);
     } else if (!strcmp(w[0], "stream") && n == 2) {
         stream_limit = strtoull(w[1], NULL, 10);
-    } else if (!strcmp(w[0], "flip") && n == 3) {
-        flip = strtoull(w[1], NULL, 10);
-        flip_seed = (unsigned)atoi(w[2]);
     } else if (!strcmp(w[0], "wait") && n >= 3) {
         cmd_wait(find(w[1]), w[2], w[3]);
     } else if (!strcmp(w[0], "reach") && n >= 2) {
