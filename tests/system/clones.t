@@ -115,7 +115,7 @@ with_failover("a $opt{guest} guest is cloned again and again", sub {
     is($f->{client}->check, 0,
         "all of $f->{acked} acknowledged writes are there");
 
-    my $generation = protect($f);
+    my $generation = protect($f) // die "the last clone was not made\n";
     $f->{lab}->host('hosta')->virsh('reset', $g->{name});
     until_ok('the guest is down', 60, sub { !serves($f) }, 0.1);
     $g->wait_service($f->{lab}, 180);
