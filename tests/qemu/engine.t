@@ -50,10 +50,21 @@ sub some_time {
     return 0;
 }
 
+# 4 MiB that the guest gets into its memory: no clone of it fits into a socket's
+# buffer, where the end of a destination that dies slowly would not be seen.
+sub random_file {
+    my $path = folder() . '/random';
+    open my $from, '<:raw', '/dev/urandom' or die "/dev/urandom: $!";
+    open my $to, '>:raw', $path or die "$path: $!";
+    print $to do { local $/ = \(4 << 20); scalar <$from> };
+    close $to or die "$path: $!";
+    return $path;
+}
+
 # ---- a chain of three failovers ------------------------------------------
 
 my $dir = folder();
-start('A');
+start('A', '-initrd', random_file());
 start($_, '-incoming', 'defer') for qw(B C D);
 ok(counts_on('A', 50), 'a guest counts, unprotected');
 

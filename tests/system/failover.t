@@ -33,7 +33,7 @@ for my $fault (qw(host qemu agent)) {
         is($f->{lost}, 0,
             "all of $f->{acked} acknowledged writes are there");
         audit($f->{lab}, guest => $f->{guest});
-    }, fault => $fault);
+    }, fault => $fault, lab_options => {});    # the settings' defaults
 }
 
 done_testing();

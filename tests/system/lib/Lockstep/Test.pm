@@ -34,7 +34,7 @@ sub note_step {
 }
 
 # Three times the defaults, so that a loaded machine begins no failover that
-# the test did not ask for. Quickstart shows the defaults.
+# the test did not ask for. Quickstart and failover.t have the defaults.
 my @PATIENT = (['failover', 'detect_ms', 3000],
     ['failover', 'lease_ms', 2400]);
 
