@@ -251,6 +251,11 @@ bool lockstep_clone_stopped(void)
         refusal = g_strdup("requests are in flight after draining");
         return false;
     }
+    if (qemu_reset_requested_get() != SHUTDOWN_CAUSE_NONE) {
+        /* It is carried out, and logged, by this side alone. */
+        refusal = g_strdup("the guest is about to be reset");
+        return false;
+    }
     return true;
 }
 
