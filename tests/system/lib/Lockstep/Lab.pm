@@ -33,6 +33,8 @@ our %ADDRESS = (
     hosta => '10.77.0.1', hostb => '10.77.0.2', client => '10.77.0.9',
 );
 my %PORT = (hosta => 'pa', hostb => 'pb');
+my %BRIDGE = (hosta => '02:00:00:00:00:0a', hostb => '02:00:00:00:00:0b',
+    switch => '02:00:00:00:00:01');
 my %UUID = (
     hosta => '6c6f636b-7374-4570-8000-00000000000a',
     hostb => '6c6f636b-7374-4570-8000-00000000000b',
@@ -98,7 +100,7 @@ sub start {
     my $t = now();
     $self->{switch} = Lockstep::Net->new('switch');
     $self->{client} = Lockstep::Net->new('client');
-    $self->{switch}->bridge('sw0');
+    $self->{switch}->bridge('sw0', $BRIDGE{switch});
     my $hosts_text = join '', "127.0.0.1 localhost\n",
         map { "$ADDRESS{$_} $_\n" } sort keys %ADDRESS;
     my $pki = Lockstep::Pki->new("$self->{dir}/ca");
@@ -114,7 +116,7 @@ sub start {
             conf => $self->{conf}, arbiter => $self->{arbiter});
         $self->{hosts}{$name} = $h;
         $pki->issue($name, "$h->{dir}/etc/lockstep/pki");
-        $h->{net}->bridge('br0');
+        $h->{net}->bridge('br0', $BRIDGE{$name});
         $self->_plug($h->{net}, 'eth0', $PORT{$name},
             $self->{wire}{$name});
         $h->{net}->ip('link set eth0 master br0',

@@ -49,10 +49,13 @@ sub cable {
     return;
 }
 
+# A bridge.  Its address is its own: without one it takes the lowest of its
+# ports', and where a veth's random one is above fe:54 that is the tap's, which
+# is the same on both hosts of a pair.
 sub bridge {
-    my ($self, $br) = @_;
+    my ($self, $br, $address) = @_;
     $self->ip(
-        "link add $br type bridge stp_state 0 forward_delay 0 "
+        "link add $br address $address type bridge stp_state 0 forward_delay 0 "
             . "mcast_snooping 0",
         "link set $br up");
     return;
