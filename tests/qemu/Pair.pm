@@ -16,6 +16,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(PATIENCE build start ended lines counts counts_on steps_by_one
     agents said pid folder);
+our @EXPORT_OK = qw(emulator build_agents);
 
 # Seconds for what comes unless something hangs.
 use constant PATIENCE => 120;
@@ -33,6 +34,7 @@ my $guest;
 END { local $?; kill 'KILL', values %pid; waitpid $_, 0 for values %pid }
 
 sub folder { return $dir }
+sub emulator { return $emulator }
 sub pid { return $pid{ $_[0] } }
 
 # Make a guest of a source beside this file; QEMUs that start now run it.
@@ -117,11 +119,17 @@ sub steps_by_one {
 
 my ($to, $from, $mark, $said) = (undef, undef, 0, '');
 
-sub start_agents {
+# Make the agents; the program's path.
+sub build_agents {
     system("$cc -std=gnu11 -D_GNU_SOURCE -O1 -I$top/common"
         . " -I$top/logging-channel -o $dir/pair $here/vmlink-pair.c"
         . " $top/common/ring.c $top/logging-channel/wire.c") == 0
         or die "vmlink-pair does not compile\n";
+    return "$dir/pair";
+}
+
+sub start_agents {
+    my $program = build_agents();
     pipe(my $r, $to) or die;
     pipe($from, my $w) or die;
     my $pid = fork // die;
@@ -129,7 +137,7 @@ sub start_agents {
         open STDIN, '<&', $r;
         open STDOUT, '>&', $w;
         close $to;
-        exec "$dir/pair", $dir;
+        exec $program, $dir;
     }
     $pid{agents} = $pid;
     $to->autoflush(1);

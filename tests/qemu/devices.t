@@ -6,24 +6,15 @@
 use strict;
 use warnings;
 no warnings 'qw';          # options have commas
-use Cwd qw(abs_path);
 use File::Basename qw(dirname);
-use File::Temp qw(tempdir);
+use lib dirname(__FILE__);
+use Pair qw(emulator build_agents folder);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $top = abs_path($ENV{top_srcdir} || dirname(abs_path($0)) . '/../..');
-my $qemu = $ENV{LOCKSTEP_QEMU}
-    || "$top/_build/root/libexec/lockstep/qemu-system-x86_64";
-plan skip_all => "no emulator at $qemu: run qemu/build" unless -x $qemu;
-
-my $dir = tempdir('lockstep-devices-XXXXXX', TMPDIR => 1, CLEANUP => 1);
-my $pair = "$dir/vmlink-pair";
-system(split(' ', $ENV{CC} || 'cc'), '-std=gnu11', '-D_GNU_SOURCE',
-    "-I$top/common", "-I$top/logging-channel", '-o', $pair,
-    "$top/tests/qemu/vmlink-pair.c", "$top/common/ring.c",
-    "$top/logging-channel/wire.c") == 0
-    or plan skip_all => 'vmlink-pair does not compile';
+my $qemu = emulator();
+my $dir = folder();
+my $pair = build_agents();
 
 for my $name (qw(disk other)) {
     open my $f, '>', "$dir/$name.raw" or die "$dir/$name.raw: $!\n";

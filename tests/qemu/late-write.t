@@ -12,17 +12,15 @@ use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
-use File::Temp qw(tempdir);
+use lib dirname(__FILE__);
 use IO::Handle;
 use JSON::PP;
+use Pair qw(emulator build_agents folder);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $here = dirname(abs_path($0));
-my $top = abs_path($ENV{top_srcdir} || "$here/../..");
-my $emulator = $ENV{LOCKSTEP_QEMU}
-    || "$top/_build/root/libexec/lockstep/qemu-system-x86_64";
-plan skip_all => "no emulator: run qemu/build" if !-x $emulator;
+my $emulator = emulator();
 
 # Of x86-64, as the emulator is.
 my ($PTRACE, $PRCTL, $FUTEX) = (101, 157, 202);
@@ -35,7 +33,7 @@ my @KIND = ('a write', 'a write of zeroes', 'an unmapping write of zeroes',
     'a discard');
 my ($OLD, $NEWER) = map { chr($_) x $BLOCK } 0xff, 0x55;
 
-my $dir = tempdir('lockstep-late-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+my $dir = folder();
 my $cc = $ENV{CC} || 'gcc';
 my $bare = '-m32 -O1 -ffreestanding -mgeneral-regs-only -fno-pic'
     . ' -fno-stack-protector -fcf-protection=none'
@@ -44,10 +42,7 @@ system("$cc $bare -c $here/writer.S -o $dir/s.o"
     . " && $cc $bare -c $here/writer.c -o $dir/w.o && ld -m elf_i386"
     . " -Ttext 0x100000 -o $dir/w.elf $dir/s.o $dir/w.o") == 0
     or plan skip_all => 'cannot compile 32-bit code';
-system("$cc -std=gnu11 -D_GNU_SOURCE -O1 -I$top/common"
-    . " -I$top/logging-channel -o $dir/pair $here/vmlink-pair.c"
-    . " $top/common/ring.c $top/logging-channel/wire.c") == 0
-    or die "vmlink-pair does not compile\n";
+my $pair = build_agents();
 
 my %pid;
 END {
@@ -198,7 +193,7 @@ run('agents', sub {
     open STDIN, '<&', $r1;
     open STDOUT, '>&', $w2;
     close $to;
-}, "$dir/pair", $dir);
+}, $pair, $dir);
 close $r1;
 close $w2;
 $to->autoflush(1);
