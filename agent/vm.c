@@ -8,7 +8,7 @@
  * agent that died. When the QEMU is gone and its driver has wound up, the
  * agent keeps the last status and waits for the next QEMU.
  */
-#include "control/agent.h"
+#include "agent/agent.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* agent-status.c - the status object of an agent */
-#include "control/agent.h"
+#include "agent/agent.h"
 
 #include <stdio.h>
 #include <string.h>

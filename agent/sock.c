@@ -5,7 +5,7 @@
  * One JSON object a line. Each command has one reply, in order; between
  * replies come {"event":"state",...} lines, one whenever the state changed.
  */
-#include "control/agent.h"
+#include "agent/agent.h"
 
 #include <errno.h>
 #include <stdio.h>

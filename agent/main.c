@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* agent.c - lockstep-agent: start, options, signals */
-#include "control/agent.h"
+#include "agent/agent.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
  * the capabilities of root are gone except the few below, for good: neither
  * the process nor what it might be tricked into executing can get them back.
  */
-#include "control/agent.h"
+#include "agent/agent.h"
 
 #include <errno.h>
 #include <linux/capability.h>

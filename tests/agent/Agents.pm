@@ -22,9 +22,9 @@ use constant PATIENCE => 90;
 our @EXPORT_OK = qw(PATIENCE);
 
 my $build = $ENV{top_builddir} || ".";
-my $agent = $ENV{LOCKSTEP_AGENT} || "$build/control/lockstep-agent";
-my $helper = $ENV{AGENT_HELPER} || "$build/tests/control/agent-helper";
-my $fake = $ENV{FAKE_QEMU} || "$build/tests/control/fake-qemu";
+my $agent = $ENV{LOCKSTEP_AGENT} || "$build/agent/lockstep-agent";
+my $helper = $ENV{AGENT_HELPER} || "$build/tests/agent/agent-helper";
+my $fake = $ENV{FAKE_QEMU} || "$build/tests/agent/fake-qemu";
 my $uuid = "11111111-2222-3333-4444-555555555555";
 my $pki;
 my %alive;    # pid => 1: what this test started
