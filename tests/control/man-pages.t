@@ -27,7 +27,7 @@ sub page {
 }
 
 my $conf = page('lockstepd.conf.5');
-my $sample = qx{$obj/control/lockstepd --sample};
+my $sample = qx{$obj/control/lockstepd/lockstepd --sample};
 is($?, 0, 'lockstepd --sample works');
 my ($section, $settings) = ('', 0);
 for (split /\n/, $sample) {
@@ -46,7 +46,7 @@ cmp_ok($settings, '>', 10, 'the sample has settings');
 my @named = $conf =~ /^\.It Li \w+/mg;
 is(scalar @named, $settings, 'and the page names no others');
 
-for (['lockstep', 'lockstep.1'], ['lockstepd', 'lockstepd.8']) {
+for (['cli/lockstep', 'lockstep.1'], ['lockstepd/lockstepd', 'lockstepd.8']) {
     my ($program, $file) = @$_;
     my $text = page($file);
     my $help = qx{$obj/control/$program --help};
@@ -56,7 +56,7 @@ for (['lockstep', 'lockstep.1'], ['lockstepd', 'lockstepd.8']) {
     delete @option{qw(help version)};
     like($text, qr/Fl -\Q$_\E\b/, "$file has --$_") for sort keys %option;
 }
-my $help = qx{$obj/control/lockstep --help};
+my $help = qx{$obj/control/cli/lockstep --help};
 my $page = page('lockstep.1');
 for my $command ($help =~ /^  (\w+) /mg) {
     like($page, qr/^\.Ss \Q$command\E$/m, "lockstep.1 has $command");

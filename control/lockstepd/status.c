@@ -5,7 +5,7 @@
  * One flat object for a domain: the agent's own words where there is an
  * agent, put together with what the user asked for and what libvirt sees.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <string.h>
 

@@ -6,7 +6,7 @@
  * lockstepd finds it again by its socket. A second agent of the same domain
  * ends by itself (the first holds a lock).
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,7 @@
  * How long a call on it may take is bounded by libvirt's keepalive; opening has
  * no bound of its own, so a thread does that and the callers wait for OPEN_S.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>

@@ -12,7 +12,7 @@
  * --remove takes them out (screen, sound); the others are the user's to solve
  * (a passed-through device, a disk's cache mode).
  */
-#include "control/domain.h"
+#include "control/domain/domain.h"
 
 #include <stdio.h>
 #include <stdlib.h>

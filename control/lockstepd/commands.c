@@ -7,7 +7,7 @@
  * {"ok":true,...} or {"ok":false,"error":TEXT}. A client that hangs up
  * cancels its command.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <errno.h>
 #include <poll.h>

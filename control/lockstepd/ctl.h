@@ -47,7 +47,7 @@
 #include "common/host/err.h"
 #include "common/host/loop.h"
 #include "common/host/options.h"
-#include "control/domain.h"
+#include "control/domain/domain.h"
 #include "logging-channel/wire.h"
 
 #define CTL_UUID 37

@@ -5,7 +5,7 @@
  * It can be ended and started again at any time: what runs, runs in the
  * agents; a new lockstepd finds them by their sockets.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <dirent.h>
 #include <errno.h>

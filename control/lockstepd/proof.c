@@ -7,7 +7,7 @@
  * and reads the other's. The inode number and the size of the image itself
  * must agree too.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <elf.h>
 #include <errno.h>

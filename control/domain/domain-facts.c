@@ -2,7 +2,7 @@
 /*
  * domain-facts.c - what lockstepd reads from a domain, and the replica's XML
  */
-#include "control/domain.h"
+#include "control/domain/domain.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -11,7 +11,7 @@
  * state only, so that it may run after a restart of lockstepd, twice, or
  * late. Nothing in a failover waits for it.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
  * word, before it goes on alone (rule 4); the backup's host sees its agent
  * end and removes the replica by itself.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <errno.h>
 #include <stdio.h>

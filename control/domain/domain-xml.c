@@ -5,7 +5,7 @@
  * Thin helpers on libxml2. Text and attribute values are read in place: a
  * libvirt domain has no entities in the places that are looked at.
  */
-#include "control/domain.h"
+#include "control/domain/domain.h"
 
 #include <errno.h>
 #include <libxml/parser.h>

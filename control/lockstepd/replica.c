@@ -6,7 +6,7 @@
  * goes away again when the connection ends before `commit`, unless the agents
  * have the pair protected by then: from there on the pair decides.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -2,7 +2,7 @@
 /*
  * cli-show.c - a pair's status as a person wants to read it
  */
-#include "control/cli.h"
+#include "control/cli/cli.h"
 
 #include <stdarg.h>
 #include <stdint.h>

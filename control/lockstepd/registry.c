@@ -6,7 +6,7 @@
  * user's wish, the last pair and its generation. Written whole, renamed into
  * place.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -2,7 +2,7 @@
 /*
  * lockstep.c - the command: reads its arguments, asks lockstepd, prints
  */
-#include "control/cli.h"
+#include "control/cli/cli.h"
 
 #include <errno.h>
 #include <getopt.h>

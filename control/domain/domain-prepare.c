@@ -6,7 +6,7 @@
  * (and notes what stood there) or, in a dry run over a running domain's XML,
  * reports it.
  */
-#include "control/domain.h"
+#include "control/domain/domain.h"
 
 #include <libxml/xpath.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #define UUID "5c6bfa24-b6cb-4b6e-8b3d-0d9a6f3e1a01"
 

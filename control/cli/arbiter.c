@@ -5,7 +5,7 @@
  * Works on the storage directly, without lockstepd: an arbiter is looked at
  * when something is wrong.
  */
-#include "control/cli.h"
+#include "control/cli/cli.h"
 
 #include <errno.h>
 #include <getopt.h>

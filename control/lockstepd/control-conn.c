@@ -6,7 +6,7 @@
  * own, which runs only while a call waits. Requests and replies are JSON, one
  * at a time.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

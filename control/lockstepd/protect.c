@@ -17,7 +17,7 @@
  * ends, whatever the reason. From the clone's end the pair lives on its own:
  * it is protected when the agents say so, not when we do.
  */
-#include "control/ctl.h"
+#include "control/lockstepd/ctl.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>

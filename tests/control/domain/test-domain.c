@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/domain.h"
+#include "control/domain/domain.h"
 
 #define EMULATOR "/usr/libexec/lockstep/qemu-system-x86_64"
 
@@ -19,7 +19,7 @@ static const struct dom_options plain_options = {
 static xmlDoc *load(const char *name)
 {
     g_autofree char *path = g_test_build_filename(
-        G_TEST_DIST, "tests", "control", "domains", name, NULL);
+        G_TEST_DIST, "tests", "control", "domain", "domains", name, NULL);
     g_autofree char *text = NULL;
     struct ft_err err = { 0 };
     xmlDoc *doc;
