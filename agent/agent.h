@@ -29,8 +29,8 @@
 #include "common/host/jsonline.h"
 #include "common/host/loop.h"
 #include "common/host/options.h"
-#include "common/host/pair.h"
-#include "common/host/vmlink.h"
+#include "role/pair.h"
+#include "role/vmlink.h"
 #include "primary/driver.h"
 
 #define AGENT_PATH_MAX 320

@@ -13,7 +13,7 @@
 #include "backup/machine.h"
 #include "common/host/inbox.h"
 #include "common/host/loop.h"
-#include "common/host/vmring.h"
+#include "role/vmring.h"
 #include "logging-channel/conn.h"
 #include "logging-channel/heartbeat.h"
 #include "logging-channel/relay.h"

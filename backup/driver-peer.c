@@ -16,7 +16,7 @@
 
 #include "common/host/fdpass.h"
 #include "common/host/log.h"
-#include "logging-channel/farewell.h"
+#include "role/farewell.h"
 
 /* QEMU's listener comes a moment after VL_INCOMING. */
 #define QEMU_RETRY (5 * FT_NS_PER_MS)

@@ -11,7 +11,7 @@
 
 #include "common/host/inbox.h"
 #include "common/host/loop.h"
-#include "common/host/vmring.h"
+#include "role/vmring.h"
 #include "logging-channel/conn.h"
 #include "logging-channel/heartbeat.h"
 #include "logging-channel/relay.h"

@@ -18,7 +18,7 @@
 
 #include "common/host/fdpass.h"
 #include "common/host/log.h"
-#include "logging-channel/farewell.h"
+#include "role/farewell.h"
 
 #define CONNECT_PATIENCE (15 * FT_NS_PER_S)
 

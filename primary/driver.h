@@ -14,8 +14,8 @@
 
 #include "common/host/err.h"
 #include "common/host/options.h"
-#include "common/host/pair.h"
-#include "common/host/vmlink.h"
+#include "role/pair.h"
+#include "role/vmlink.h"
 #include "logging-channel/wire.h"
 
 struct pri_driver;

@@ -15,7 +15,7 @@
  * SIGUSR1: the guest powers off. SIGUSR2: the disk cannot be reached (toggle).
  */
 #include "common/bytes.h"
-#include "common/host/vmring.h"
+#include "role/vmring.h"
 #include "logging-channel/wire.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* pair.c - the failover timeline and the execution lag */
-#include "common/host/pair.h"
+#include "role/pair.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmlink.c - the agent's end of the vmlink to one QEMU */
-#include "common/host/vmlink.h"
+#include "role/vmlink.h"
 
 #include <errno.h>
 #include <signal.h>

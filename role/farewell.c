@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* farewell.c - let a connection go without waiting for it */
-#include "logging-channel/farewell.h"
+#include "role/farewell.h"
 
 static void late_ready(struct lc_conn *c, void *arg)
 {

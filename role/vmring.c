@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vmring.c - one session's shared memory: ring, gate and their eventfds */
-#include "common/host/vmring.h"
+#include "role/vmring.h"
 
 #include <assert.h>
 #include <errno.h>
