@@ -123,9 +123,38 @@ bad=$(never '"(primary|backup|logging-channel|shared-disk|control)/' \
       common/host/clock.h)
 tell "the host's helpers know no protocol"
 
-bad=$(never '"control/' common/*.[ch] common/host/*.[ch] \
-      logging-channel/*.[ch] shared-disk/*.[ch] primary/*.[ch] backup/*.[ch])
-tell 'nothing below control/ includes it'
+# A folder's files include those of the folders below it, and their own.
+layer() { # layer FOLDER BELOW...: FOLDER's files include FOLDER and BELOW
+    own=$1
+    list=$(printf '|%s' "$@")
+    find "$own" -name '*.[ch]' | while read -r f; do
+        includes "$f" | grep '^"' |
+            grep -Ev "^\"((${list#|})/[a-z/_.-]*|[a-z_.-]*)\"\$" |
+            sed "s,^,$f: ,"
+    done
+}
+
+core='common'
+parts="$core logging-channel shared-disk"
+bad=$(layer common
+      layer logging-channel $core
+      layer shared-disk $core logging-channel
+      layer role $parts
+      layer primary $parts role
+      layer backup $parts role
+      layer agent $parts role primary backup)
+tell 'common <- channel, disk <- role <- primary, backup <- agent'
+
+bad=$(layer control/domain common/host
+      layer control/libvirt common control/domain control/lockstepd
+      layer control/lockstepd $parts control/domain control/libvirt
+      layer control/cli $parts control/domain)
+tell 'control/ never includes role, primary, backup or agent'
+
+bad=$(never '[<"](libvirt/|control/(libvirt|lockstepd)/)' \
+          control/cli/*.[ch]
+      never '[<"]libvirt/' control/domain/*.[ch])
+tell 'the command takes no libvirt, and the XML needs none'
 
 bad=$(find qemu/overlay -name '*.[ch]' | while read -r f; do
           never '"(common|logging-channel|shared-disk|primary|backup)/' "$f"
@@ -138,7 +167,8 @@ tell "QEMU's part takes the wire and the ring, no more of ours"
 
 # ---- each file ---------------------------------------------------------------
 
-sources=$(find common logging-channel shared-disk primary backup control tests \
+sources=$(find common logging-channel shared-disk role primary backup agent \
+               control tests \
                bench qemu/overlay -name '*.[ch]')
 bad=$(for f in $sources; do
           head -3 "$f" | grep -q 'SPDX-License-Identifier: GPL-2.0-or-later' ||
