@@ -83,47 +83,22 @@ static void typical(struct bak *b, enum bak_state s)
 #define M_(NAME) BAK_##NAME
 #include "tests/common/machine-table.h"
 
-/* Stories: one event a line, `at` in ms, and what must come of it. */
-struct beat {
-    int at;
-    enum bak_event_kind kind;
-    uint64_t position;
-    int stamp; /* ms; END: the code */
-    bool ok;
-    const char *state, *effects;
-};
-
-static void play(struct bak *b, const struct beat *at, size_t n)
+static struct bak_event event_at(const struct beat *b)
 {
-    for (size_t i = 0; i < n; i++, at++) {
-        struct bak_update up;
-        struct bak_event ev = {
-            .kind = at->kind, .now = at->at * MS, .code = at->stamp,
-            .position = at->position, .stamp = at->stamp * MS, .ok = at->ok,
-        };
-
-        g_test_message("%d ms: %s", at->at, bak_event_name(at->kind));
-        bak_step(b, &ev, &up);
-        g_assert_cmpstr(bak_state_name(b->state), ==, at->state);
-        g_assert_cmpstr(text_of(&up), ==, at->effects);
-        g_assert_cmpstr(bak_invariant(b), ==, NULL);
-    }
+    return (struct bak_event){
+        .kind = b->kind, .now = b->at * MS, .code = b->code,
+        .position = b->pos, .stamp = b->stamp * MS, .ok = b->ok,
+    };
 }
-#define PLAY(b, ...)                                                       \
-    do {                                                                   \
-        const struct beat beats[] = { __VA_ARGS__ };                       \
-        play(b, beats, sizeof(beats) / sizeof(beats[0]));                  \
-    } while (0)
-#define B(at, kind, ...) { at, BAK_EV_##kind, __VA_ARGS__ }
 
 #define BECOMES_PROTECTED                                                  \
-    B(10, CONNECTED, 0, 0, 0, "loading", "send-heartbeat, load"),          \
-    B(20, ENTRIES, 1, 5, 0, "loading", "send-ack"),                        \
-    B(30, LOADED, 0, 0, 0, "loaded", "send-loaded"),                       \
-    B(40, EXECUTED, 1, 0, 0, "loaded", ""),                                \
-    B(50, ENTRIES, 2, 6, 0, "loaded", "send-ack"),                         \
-    B(60, PROTECTED, 2, 0, 0, "protected", ""),                            \
-    B(70, ENTRIES, 3, 7, 0, "protected", "send-ack")
+    B(10, CONNECTED, TO("loading", "send-heartbeat, load")),               \
+    B(20, ENTRIES, .pos = 1, .stamp = 5, TO("loading", "send-ack")),       \
+    B(30, LOADED, TO("loaded", "send-loaded")),                            \
+    B(40, EXECUTED, .pos = 1, TO("loaded", "")),                           \
+    B(50, ENTRIES, .pos = 2, .stamp = 6, TO("loaded", "send-ack")),        \
+    B(60, PROTECTED, .pos = 2, TO("protected", "")),                       \
+    B(70, ENTRIES, .pos = 3, .stamp = 7, TO("protected", "send-ack"))
 
 static void test_goes_live_in_order(void)
 {
@@ -132,16 +107,16 @@ static void test_goes_live_in_order(void)
 
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, CLOSED, 0, 0, 0, "suspecting", "close, probe-disk"),
-         B(90, DISK, 0, 0, 1, "suspecting", ""),
+         B(80, CLOSED, TO("suspecting", "close, probe-disk")),
+         B(90, DISK, .ok = true, TO("suspecting", "")),
          /* the promise has not expired */
-         B(100, EXECUTED, 3, 0, 0, "suspecting", ""));
+         B(100, EXECUTED, .pos = 3, TO("suspecting", "")));
     g_assert_cmpint(bak_deadline(&b), ==, (70 + 800 + 100) * MS);
-    PLAY(&b, B(969, TIMEOUT, 0, 0, 0, "suspecting", ""),
-         B(970, TIMEOUT, 0, 0, 0, "arbitrating", "arbitrate"),
-         B(975, ARBITRATED, 0, 0, 1, "fencing-peer", "fence-peer"),
-         B(980, PEER_FENCED, 0, 0, 1, "going-live", "go-live"),
-         B(990, WENT_LIVE, 0, 0, 0, "live", "become-primary"));
+    PLAY(&b, B(969, TIMEOUT, TO("suspecting", "")),
+         B(970, TIMEOUT, TO("arbitrating", "arbitrate")),
+         B(975, ARBITRATED, .ok = true, TO("fencing-peer", "fence-peer")),
+         B(980, PEER_FENCED, .ok = true, TO("going-live", "go-live")),
+         B(990, WENT_LIVE, TO("live", "become-primary")));
 }
 
 static void test_executes_all_first(void)
@@ -151,13 +126,13 @@ static void test_executes_all_first(void)
 
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, CLOSED, 0, 0, 0, "suspecting", "close, probe-disk"),
-         B(90, DISK, 0, 0, 1, "suspecting", ""),
-         B(2000, EXECUTED, 2, 0, 0, "suspecting", ""),
-         B(2001, TIMEOUT, 0, 0, 0, "suspecting", ""),
-         B(2002, EXECUTED, 3, 0, 0, "arbitrating", "arbitrate"),
-         B(2003, ARBITRATED, 0, 0, 0, "fencing", "kill-qemu"),
-         B(2004, QEMU_DIED, 0, 0, 0, "fenced", ""));
+         B(80, CLOSED, TO("suspecting", "close, probe-disk")),
+         B(90, DISK, .ok = true, TO("suspecting", "")),
+         B(2000, EXECUTED, .pos = 2, TO("suspecting", "")),
+         B(2001, TIMEOUT, TO("suspecting", "")),
+         B(2002, EXECUTED, .pos = 3, TO("arbitrating", "arbitrate")),
+         B(2003, ARBITRATED, .ok = false, TO("fencing", "kill-qemu")),
+         B(2004, QEMU_DIED, TO("fenced", "")));
 }
 
 static void test_never_contends_before_protected(void)
@@ -166,10 +141,10 @@ static void test_never_contends_before_protected(void)
     struct bak b;
 
     bak_init(&b, &t, 1);
-    PLAY(&b, B(10, CONNECTED, 0, 0, 0, "loading", "send-heartbeat, load"),
-         B(30, LOADED, 0, 0, 0, "loaded", "send-loaded"),
-         B(1009, TIMEOUT, 0, 0, 0, "loaded", "send-heartbeat"),
-         B(1010, TIMEOUT, 0, 0, 0, "ended", "close, kill-qemu"));
+    PLAY(&b, B(10, CONNECTED, TO("loading", "send-heartbeat, load")),
+         B(30, LOADED, TO("loaded", "send-loaded")),
+         B(1009, TIMEOUT, TO("loaded", "send-heartbeat")),
+         B(1010, TIMEOUT, TO("ended", "close, kill-qemu")));
 }
 
 static void test_probes_until_it_can_read(void)
@@ -178,13 +153,13 @@ static void test_probes_until_it_can_read(void)
     struct bak b;
 
     bak_init(&b, &t, 1);
-    PLAY(&b, BECOMES_PROTECTED, B(75, EXECUTED, 3, 0, 0, "protected", ""),
-         B(1069, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"),
-         B(1075, TIMEOUT, 0, 0, 0, "suspecting", "close, probe-disk"),
-         B(1080, DISK, 0, 0, 0, "suspecting", ""),
-         B(1279, TIMEOUT, 0, 0, 0, "suspecting", ""),
-         B(1280, TIMEOUT, 0, 0, 0, "suspecting", "probe-disk"),
-         B(1290, DISK, 0, 0, 1, "arbitrating", "arbitrate"));
+    PLAY(&b, BECOMES_PROTECTED, B(75, EXECUTED, .pos = 3, TO("protected", "")),
+         B(1069, TIMEOUT, TO("protected", "send-heartbeat")),
+         B(1075, TIMEOUT, TO("suspecting", "close, probe-disk")),
+         B(1080, DISK, .ok = false, TO("suspecting", "")),
+         B(1279, TIMEOUT, TO("suspecting", "")),
+         B(1280, TIMEOUT, TO("suspecting", "probe-disk")),
+         B(1290, DISK, .ok = true, TO("arbitrating", "arbitrate")));
 }
 
 static void test_relinquish_ends_the_waiting(void)
@@ -194,13 +169,13 @@ static void test_relinquish_ends_the_waiting(void)
 
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, RELINQUISH, 3, 0, 0, "suspecting",
-           "send-relinquish-ack, close, probe-disk"),
-         B(81, EXECUTED, 3, 0, 0, "suspecting", ""),
-         B(82, DISK, 0, 0, 1, "fencing-peer", "arbitrate, fence-peer"),
+         B(80, RELINQUISH, .pos = 3,
+           TO("suspecting", "send-relinquish-ack, close, probe-disk")),
+         B(81, EXECUTED, .pos = 3, TO("suspecting", "")),
+         B(82, DISK, .ok = true, TO("fencing-peer", "arbitrate, fence-peer")),
          /* an earlier try of the dead primary means nothing any more */
-         B(83, ARBITRATED, 0, 0, 0, "fencing-peer", ""),
-         B(84, PEER_FENCED, 0, 0, 1, "going-live", "go-live"));
+         B(83, ARBITRATED, .ok = false, TO("fencing-peer", "")),
+         B(84, PEER_FENCED, .ok = true, TO("going-live", "go-live")));
 }
 
 static void test_a_stopped_log_is_news(void)
@@ -210,13 +185,13 @@ static void test_a_stopped_log_is_news(void)
 
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(900, HEARD, 0, 0, 0, "protected", ""),
+         B(900, HEARD, TO("protected", "")),
          /* not yet executed: it may wait for room in our window */
-         B(1200, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"),
-         B(1300, EXECUTED, 3, 0, 0, "protected", ""),
-         B(1800, HEARD, 0, 0, 0, "protected", ""),
-         B(2299, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"),
-         B(2300, TIMEOUT, 0, 0, 0, "suspecting", "close, probe-disk"));
+         B(1200, TIMEOUT, TO("protected", "send-heartbeat")),
+         B(1300, EXECUTED, .pos = 3, TO("protected", "")),
+         B(1800, HEARD, TO("protected", "")),
+         B(2299, TIMEOUT, TO("protected", "send-heartbeat")),
+         B(2300, TIMEOUT, TO("suspecting", "close, probe-disk")));
     g_assert_cmpint(b.reason, ==, BAK_WHY_LOG_SILENT);
 }
 
@@ -227,13 +202,13 @@ static void test_a_power_off_never_goes_live(void)
 
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, CLOSED, 0, 0, 0, "suspecting", "close, probe-disk"),
-         B(90, DISK, 0, 0, 1, "suspecting", ""),
-         B(95, POWERED_OFF, 3, 0, 0, "ended", "kill-qemu"),
-         B(2000, TIMEOUT, 0, 0, 0, "ended", ""));
+         B(80, CLOSED, TO("suspecting", "close, probe-disk")),
+         B(90, DISK, .ok = true, TO("suspecting", "")),
+         B(95, POWERED_OFF, .pos = 3, TO("ended", "kill-qemu")),
+         B(2000, TIMEOUT, TO("ended", "")));
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, END, 0, 2, 0, "ended", "close, kill-qemu"));
+         B(80, END, .code = 2, TO("ended", "close, kill-qemu")));
 }
 
 static void test_relinquishes_when_reaped(void)
@@ -243,15 +218,15 @@ static void test_relinquishes_when_reaped(void)
 
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, END, 0, 1, 0, "ending", "kill-qemu"),
-         B(81, ENTRIES, 4, 8, 0, "ending", ""),
-         B(82, QEMU_DIED, 0, 0, 0, "relinquishing", "send-relinquish"),
-         B(83, RELINQUISH_ACK, 0, 0, 0, "ended", "close"));
+         B(80, END, .code = 1, TO("ending", "kill-qemu")),
+         B(81, ENTRIES, .pos = 4, .stamp = 8, TO("ending", "")),
+         B(82, QEMU_DIED, TO("relinquishing", "send-relinquish")),
+         B(83, RELINQUISH_ACK, TO("ended", "close")));
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, DIVERGED, 3, 0, 0, "diverged", "send-diverged, kill-qemu"),
-         B(81, CLOSED, 0, 0, 0, "diverged", "close"),
-         B(82, QEMU_DIED, 0, 0, 0, "ended", ""));
+         B(80, DIVERGED, .pos = 3, TO("diverged", "send-diverged, kill-qemu")),
+         B(81, CLOSED, TO("diverged", "close")),
+         B(82, QEMU_DIED, TO("ended", "")));
 }
 
 /* Nothing that a peer says, in whatever order, breaks a core. */
@@ -295,7 +270,7 @@ static void test_an_illegal_event_traps(void)
         struct bak b;
 
         bak_init(&b, &t, 1);
-        PLAY(&b, B(10, WENT_LIVE, 0, 0, 0, "waiting", ""));
+        PLAY(&b, B(10, WENT_LIVE, TO("waiting", "")));
         return;
     }
     g_test_trap_subprocess(NULL, 0, 0);

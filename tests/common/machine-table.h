@@ -2,11 +2,12 @@
 /*
  * machine-table.h - a core against its table of (state, event) pairs
  *
- * What the tests of the two roles' cores share. machine.tbl.h in the test's own
- * folder lists every pair: ON(state, event, next state, effects in their
- * order), STAYS(state, events that change and cause nothing), TRAPS(state,
- * events that the driver may not raise). `test-machine --table` prints it
- * anew, to be read and compared, never to be believed.
+ * What the tests of the two roles' cores share: the table, and how a story is
+ * played (below). machine.tbl.h in the test's own folder lists every pair:
+ * ON(state, event, next state, effects in their order), STAYS(state, events
+ * that change and cause nothing), TRAPS(state, events that the driver may not
+ * raise). `test-machine --table` prints it anew, to be read and compared,
+ * never to be believed.
  *
  * Each state is tested in one typical instance, each event in the variants
  * that lead to different answers. Before this is included:
@@ -183,6 +184,45 @@ static void print_table(void)
         }
         print_list("STAYS", state_name[s], stays);
         print_list("TRAPS", state_name[s], traps);
+    }
+}
+
+/*
+ * Stories: PLAY(&core, B(...), B(...)). One beat a line: when (in ms), the
+ * event, the fields that matter in it, and TO(what it must lead to): the state
+ * and the effects, in their order.
+ */
+struct beat {
+    int at; /* ms */
+    enum M(event_kind) kind;
+    uint64_t gen, pos;
+    int stamp; /* ms */
+    int code;  /* END */
+    bool ok;
+    const char *state, *effects;
+};
+#define TO(STATE, EFFECTS) .state = STATE, .effects = EFFECTS
+#define B(ms, EVENT, ...) { .at = ms, .kind = M_(EV_##EVENT), __VA_ARGS__ }
+#define PLAY(core, ...)                                                    \
+    do {                                                                   \
+        const struct beat beats[] = { __VA_ARGS__ };                       \
+        play(core, beats, sizeof(beats) / sizeof(beats[0]));               \
+    } while (0)
+
+/* The test's: which fields of the core's event a beat fills. */
+static struct M(event) event_at(const struct beat *b);
+
+static void play(struct CORE *m, const struct beat *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++, b++) {
+        struct M(update) up;
+        struct M(event) ev = event_at(b);
+
+        g_test_message("%d ms: %s", b->at, M(event_name)(b->kind));
+        M(step)(m, &ev, &up);
+        g_assert_cmpstr(M(state_name)(m->state), ==, b->state);
+        g_assert_cmpstr(text_of(&up), ==, b->effects);
+        g_assert_cmpstr(M(invariant)(m), ==, NULL);
     }
 }
 

@@ -138,52 +138,28 @@ static void typical(struct pri *p, enum pri_state s)
 #define M_(NAME) PRI_##NAME
 #include "tests/common/machine-table.h"
 
-/* Stories: one event a line, `at` in ms, and what must come of it. */
-struct beat {
-    int at;
-    enum pri_event_kind kind;
-    uint64_t number; /* generation or position */
-    int stamp;       /* ms */
-    bool ok;
-    const char *state, *effects;
-};
-
-static void play(struct pri *p, const struct beat *b, size_t n)
+static struct pri_event event_at(const struct beat *b)
 {
-    for (size_t i = 0; i < n; i++, b++) {
-        struct pri_update up;
-        struct pri_event ev = {
-            .kind = b->kind, .now = b->at * MS, .generation = b->number,
-            .position = b->number, .stamp = b->stamp * MS, .ok = b->ok,
-        };
-
-        g_test_message("%d ms: %s", b->at, pri_event_name(b->kind));
-        pri_step(p, &ev, &up);
-        g_assert_cmpstr(pri_state_name(p->state), ==, b->state);
-        g_assert_cmpstr(text_of(&up), ==, b->effects);
-        g_assert_cmpstr(pri_invariant(p), ==, NULL);
-    }
+    return (struct pri_event){
+        .kind = b->kind, .now = b->at * MS, .generation = b->gen,
+        .position = b->pos, .stamp = b->stamp * MS, .ok = b->ok,
+    };
 }
-#define PLAY(p, ...)                                                       \
-    do {                                                                   \
-        const struct beat beats[] = { __VA_ARGS__ };                       \
-        play(p, beats, sizeof(beats) / sizeof(beats[0]));                  \
-    } while (0)
-#define B(at, kind, ...) { at, PRI_EV_##kind, __VA_ARGS__ }
 
 #define BECOMES_PROTECTED                                                  \
-    B(10, PROTECT, 1, 0, 0, "connecting", "connect"),                      \
-    B(20, CONNECTED, 0, 0, 0, "cloning", "send-heartbeat, start-clone"),   \
-    B(30, CLONED, 0, 0, 0, "cloning", ""),                                 \
-    B(40, LOG, 1, 0, 0, "cloning", "send-entries"),                        \
-    B(50, LOADED, 1, 0, 0, "draining", "shut-gate"),                       \
-    B(51, SHUT, 2, 0, 0, "draining", ""),                                  \
-    B(52, ACK, 1, 40, 0, "draining", ""),                                  \
-    B(53, LOG, 2, 0, 0, "draining", "send-entries"),                       \
-    B(54, ACK, 2, 53, 0, "freeing", "write-free"),                         \
-    B(60, FREED, 1, 0, 1, "announcing", "send-protected, open-gate"),      \
-    B(61, LOG, 3, 0, 0, "announcing", "send-entries"),                     \
-    B(62, ACK, 3, 61, 0, "protected", "release")
+    B(10, PROTECT, .gen = 1, TO("connecting", "connect")),                 \
+    B(20, CONNECTED, TO("cloning", "send-heartbeat, start-clone")),        \
+    B(30, CLONED, TO("cloning", "")),                                      \
+    B(40, LOG, .pos = 1, TO("cloning", "send-entries")),                   \
+    B(50, LOADED, .pos = 1, TO("draining", "shut-gate")),                  \
+    B(51, SHUT, .pos = 2, TO("draining", "")),                             \
+    B(52, ACK, .pos = 1, .stamp = 40, TO("draining", "")),                 \
+    B(53, LOG, .pos = 2, TO("draining", "send-entries")),                  \
+    B(54, ACK, .pos = 2, .stamp = 53, TO("freeing", "write-free")),        \
+    B(60, FREED, .gen = 1, .ok = true,                                     \
+      TO("announcing", "send-protected, open-gate")),                      \
+    B(61, LOG, .pos = 3, TO("announcing", "send-entries")),                \
+    B(62, ACK, .pos = 3, .stamp = 61, TO("protected", "release"))
 
 static void test_announces_in_order(void)
 {
@@ -199,18 +175,18 @@ static void test_announces_in_order(void)
 /* The end of a clone holds the guest's outputs: a slow storage may, for longer
  * than a silent peer, but not for ever. */
 #define BECOMES_FREEING                                                    \
-    B(10, PROTECT, 1, 0, 0, "connecting", "connect"),                      \
-    B(20, CONNECTED, 0, 0, 0, "cloning", "send-heartbeat, start-clone"),   \
-    B(30, CLONED, 0, 0, 0, "cloning", ""),                                 \
-    B(50, LOADED, 1, 0, 0, "draining", "shut-gate"),                       \
-    B(900, HEARD, 0, 0, 0, "draining", ""),                                \
-    B(1800, HEARD, 0, 0, 0, "draining", ""),                               \
-    B(1801, TIMEOUT, 0, 0, 0, "draining", "send-heartbeat"),               \
-    B(1802, LOG, 1, 0, 0, "draining", "send-entries"),                     \
-    B(1803, SHUT, 1, 0, 0, "draining", ""),                                \
-    B(1804, ACK, 1, 0, 0, "freeing", "write-free"),                        \
-    B(2700, HEARD, 0, 0, 0, "freeing", ""),                                \
-    B(3600, HEARD, 0, 0, 0, "freeing", "")
+    B(10, PROTECT, .gen = 1, TO("connecting", "connect")),                 \
+    B(20, CONNECTED, TO("cloning", "send-heartbeat, start-clone")),        \
+    B(30, CLONED, TO("cloning", "")),                                      \
+    B(50, LOADED, .pos = 1, TO("draining", "shut-gate")),                  \
+    B(900, HEARD, TO("draining", "")),                                     \
+    B(1800, HEARD, TO("draining", "")),                                    \
+    B(1801, TIMEOUT, TO("draining", "send-heartbeat")),                    \
+    B(1802, LOG, .pos = 1, TO("draining", "send-entries")),                \
+    B(1803, SHUT, .pos = 1, TO("draining", "")),                           \
+    B(1804, ACK, .pos = 1, .stamp = 0, TO("freeing", "write-free")),       \
+    B(2700, HEARD, TO("freeing", "")),                                     \
+    B(3600, HEARD, TO("freeing", ""))
 
 static void test_holds_outputs_for_a_while(void)
 {
@@ -219,19 +195,22 @@ static void test_holds_outputs_for_a_while(void)
 
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_FREEING,
-         B(3601, TIMEOUT, 0, 0, 0, "freeing", "send-heartbeat"),
-         B(4000, FREED, 1, 0, 1, "announcing", "send-protected, open-gate"));
+         B(3601, TIMEOUT, TO("freeing", "send-heartbeat")),
+         B(4000, FREED, .gen = 1, .ok = true,
+           TO("announcing", "send-protected, open-gate")));
     pri_init(&p, &t, 0);
-    PLAY(&p, BECOMES_FREEING, B(4500, HEARD, 0, 0, 0, "freeing", ""),
-         B(5049, TIMEOUT, 0, 0, 0, "freeing", "send-heartbeat"),
-         B(5050, TIMEOUT, 0, 0, 0, "going-alone",
-           "send-clone-failed, close, stop-arbiter, go-alone"));
+    PLAY(&p, BECOMES_FREEING, B(4500, HEARD, TO("freeing", "")),
+         B(5049, TIMEOUT, TO("freeing", "send-heartbeat")),
+         B(5050, TIMEOUT,
+           TO("going-alone",
+              "send-clone-failed, close, stop-arbiter, go-alone")));
     g_assert_cmpint(p.reason, ==, PRI_WHY_ARBITER);
     /* a silent peer is lost as ever */
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_FREEING,
-         B(4600, TIMEOUT, 0, 0, 0, "going-alone",
-           "send-clone-failed, close, stop-arbiter, go-alone"));
+         B(4600, TIMEOUT,
+           TO("going-alone",
+              "send-clone-failed, close, stop-arbiter, go-alone")));
     g_assert_cmpint(p.reason, ==, PRI_WHY_PEER_SILENT);
 }
 
@@ -241,12 +220,12 @@ static void test_not_bound_before_protected(void)
     struct pri p;
 
     pri_init(&p, &t, 0);
-    PLAY(&p, B(10, PROTECT, 1, 0, 0, "connecting", "connect"),
-         B(20, CONNECTED, 0, 0, 0, "cloning", "send-heartbeat, start-clone"),
-         B(30, CLOSED, 0, 0, 0, "cancelling",
-           "send-clone-failed, close, cancel-clone"),
-         B(40, CLONED, 0, 0, 0, "going-alone", "go-alone"),
-         B(50, WENT_ALONE, 0, 0, 0, "alone", ""));
+    PLAY(&p, B(10, PROTECT, .gen = 1, TO("connecting", "connect")),
+         B(20, CONNECTED, TO("cloning", "send-heartbeat, start-clone")),
+         B(30, CLOSED,
+           TO("cancelling", "send-clone-failed, close, cancel-clone")),
+         B(40, CLONED, TO("going-alone", "go-alone")),
+         B(50, WENT_ALONE, TO("alone", "")));
     g_assert_cmpuint(p.generation, ==, 0);
     g_assert_cmpuint(p.highest, ==, 1);
     g_assert_cmpint(p.reason, ==, PRI_WHY_PEER_CLOSED);
@@ -259,16 +238,15 @@ static void test_alone_only_with_the_grant(void)
 
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_PROTECTED,
-         B(70, CLOSED, 0, 0, 0, "arbitrating",
-           "shut-gate, close, arbitrate"),
-         B(80, ARBITRATED, 1, 0, 1, "going-alone", "go-alone"),
-         B(90, WENT_ALONE, 0, 0, 0, "alone", ""));
+         B(70, CLOSED, TO("arbitrating", "shut-gate, close, arbitrate")),
+         B(80, ARBITRATED, .gen = 1, .ok = true,
+           TO("going-alone", "go-alone")),
+         B(90, WENT_ALONE, TO("alone", "")));
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_PROTECTED,
-         B(70, CLOSED, 0, 0, 0, "arbitrating",
-           "shut-gate, close, arbitrate"),
-         B(80, ARBITRATED, 1, 0, 0, "fencing", "fence"),
-         B(90, QEMU_DIED, 0, 0, 0, "fenced", ""));
+         B(70, CLOSED, TO("arbitrating", "shut-gate, close, arbitrate")),
+         B(80, ARBITRATED, .gen = 1, .ok = false, TO("fencing", "fence")),
+         B(90, QEMU_DIED, TO("fenced", "")));
 }
 
 /* A QEMU that writes nothing (stopped) is what failed: the healthy backup,
@@ -280,9 +258,9 @@ static void test_a_stopped_qemu_contends_late(void)
 
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_PROTECTED,
-         B(1062, CLOSED, 0, 0, 0, "suspecting", "shut-gate, close"),
-         B(3461, TIMEOUT, 0, 0, 0, "suspecting", ""),
-         B(3462, TIMEOUT, 0, 0, 0, "arbitrating", "arbitrate"));
+         B(1062, CLOSED, TO("suspecting", "shut-gate, close")),
+         B(3461, TIMEOUT, TO("suspecting", "")),
+         B(3462, TIMEOUT, TO("arbitrating", "arbitrate")));
 }
 
 static void test_an_orphan_contends_late(void)
@@ -291,10 +269,11 @@ static void test_an_orphan_contends_late(void)
     struct pri p;
 
     pri_init(&p, &t, 0);
-    PLAY(&p, B(10, ORPHAN, 3, 0, 0, "suspecting", ""),
-         B(2410, TIMEOUT, 0, 0, 0, "reclaiming", "write-free"),
-         B(2420, FREED, 3, 0, 0, "arbitrating", "arbitrate"),
-         B(2430, ARBITRATED, 3, 0, 1, "going-alone", "go-alone"));
+    PLAY(&p, B(10, ORPHAN, .gen = 3, TO("suspecting", "")),
+         B(2410, TIMEOUT, TO("reclaiming", "write-free")),
+         B(2420, FREED, .gen = 3, .ok = false, TO("arbitrating", "arbitrate")),
+         B(2430, ARBITRATED, .gen = 3, .ok = true,
+           TO("going-alone", "go-alone")));
 }
 
 static void test_a_power_off_needs_no_second_word(void)
@@ -304,17 +283,17 @@ static void test_a_power_off_needs_no_second_word(void)
 
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_PROTECTED,
-         B(70, LOG, 4, 0, 0, "protected", "send-entries"),
-         B(71, POWERED_OFF, 4, 0, 0, "powering-off", ""),
-         B(72, QEMU_DIED, 0, 0, 0, "powering-off", ""),
-         B(73, ACK, 4, 70, 0, "ended", "release, send-end, close"));
+         B(70, LOG, .pos = 4, TO("protected", "send-entries")),
+         B(71, POWERED_OFF, .pos = 4, TO("powering-off", "")),
+         B(72, QEMU_DIED, TO("powering-off", "")),
+         B(73, ACK, .pos = 4, .stamp = 70,
+           TO("ended", "release, send-end, close")));
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_PROTECTED,
-         B(71, POWERED_OFF, 4, 0, 0, "powering-off", ""),
-         B(72, QEMU_DIED, 0, 0, 0, "powering-off", ""),
-         B(73, CLOSED, 0, 0, 0, "arbitrating",
-           "shut-gate, close, arbitrate"),
-         B(74, ARBITRATED, 1, 0, 1, "ended", ""));
+         B(71, POWERED_OFF, .pos = 4, TO("powering-off", "")),
+         B(72, QEMU_DIED, TO("powering-off", "")),
+         B(73, CLOSED, TO("arbitrating", "shut-gate, close, arbitrate")),
+         B(74, ARBITRATED, .gen = 1, .ok = true, TO("ended", "")));
 }
 
 static void test_the_lease_counts_from_the_stamp(void)
@@ -324,14 +303,14 @@ static void test_the_lease_counts_from_the_stamp(void)
 
     pri_init(&p, &t, 0);
     PLAY(&p, BECOMES_PROTECTED,
-         B(100, LOG, 4, 0, 0, "protected", "send-entries"),
-         B(110, LOG, 5, 0, 0, "protected", "send-entries"),
+         B(100, LOG, .pos = 4, TO("protected", "send-entries")),
+         B(110, LOG, .pos = 5, TO("protected", "send-entries")),
          /* received, but the promise is withheld */
-         B(120, ACK, 4, 0, 0, "protected", "release"));
+         B(120, ACK, .pos = 4, .stamp = 0, TO("protected", "release")));
     g_assert_cmpint(p.lease_until, ==, (61 + 800) * MS);
     /* an older stamp does not shorten it, whenever it comes */
-    PLAY(&p, B(500, ACK, 5, 110, 0, "protected", "release"),
-         B(600, ACK, 5, 100, 0, "protected", ""));
+    PLAY(&p, B(500, ACK, .pos = 5, .stamp = 110, TO("protected", "release")),
+         B(600, ACK, .pos = 5, .stamp = 100, TO("protected", "")));
     g_assert_cmpint(p.lease_until, ==, (110 + 800) * MS);
 }
 
@@ -344,7 +323,7 @@ static void test_deadlines_are_told(void)
     g_assert_cmpint(pri_deadline(&p), ==, FT_NEVER);
     PLAY(&p, BECOMES_PROTECTED);
     g_assert_cmpint(pri_deadline(&p), ==, 120 * MS);
-    PLAY(&p, B(1000, TIMEOUT, 0, 0, 0, "protected", "send-heartbeat"));
+    PLAY(&p, B(1000, TIMEOUT, TO("protected", "send-heartbeat")));
     g_assert_cmpint(pri_deadline(&p), ==, 1062 * MS);
 }
 
@@ -389,7 +368,7 @@ static void test_an_illegal_event_traps(void)
         struct pri p;
 
         pri_init(&p, &t, 0);
-        PLAY(&p, B(10, WENT_ALONE, 0, 0, 0, "alone", ""));
+        PLAY(&p, B(10, WENT_ALONE, TO("alone", "")));
         return;
     }
     g_test_trap_subprocess(NULL, 0, 0);
