@@ -64,8 +64,8 @@
     /* From the peer, in the channel's order. HEARD: a valid heartbeat (a  \
      * frame is heard too). ENTRIES{position, stamp}: every batch up to    \
      * position is in the agent's memory. PROTECTED{position}, RELINQUISH, \
-     * RELINQUISH_ACK, CLONE_FAILED. END{code}: enum lc_end. CLOSED: end   \
-     * of file, error or malformed bytes, after all whole frames. */       \
+     * RELINQUISH_ACK, CLONE_FAILED. END{code}: enum lc_end_reason. CLOSED:\
+     * end of file, error or malformed bytes, after all whole frames. */   \
     E(HEARD,          "heard",          BAK_ANY)                           \
     E(ENTRIES,        "entries",        BAK_ANY)                           \
     E(PROTECTED,      "protected",      BAK_ANY)                           \

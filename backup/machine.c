@@ -390,7 +390,7 @@ static void bak_powered_off(struct bak *b, struct bak_update *up)
 static void bak_told_to_end(struct bak *b, const struct bak_event *ev,
                             struct bak_update *up)
 {
-    if (ev->code == 2) {
+    if (ev->code == LC_END_POWER_OFF) {
         bak_powered_off(b, up);
     } else if (IN(b, LISTENING)) {
         bak_kill(b, BAK_ST_ENDING, BAK_WHY_UNPROTECTED, up);

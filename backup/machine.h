@@ -22,6 +22,7 @@
 
 #include "backup/events.tbl.h"
 #include "common/types.h"
+#include "logging-channel/wire.tbl.h" /* enum lc_end_reason */
 
 enum bak_state {
 #define S(NAME, name, pair) BAK_ST_##NAME,
@@ -51,7 +52,7 @@ enum bak_reason {
 struct bak_event {
     enum bak_event_kind kind;
     ft_ns now;
-    int code;          /* END: 1 unprotect, 2 power-off */
+    enum lc_end_reason code; /* END */
     uint64_t position; /* ENTRIES: last; PROTECTED, EXECUTED */
     ft_ns stamp;       /* ENTRIES: the primary's, only echoed */
     bool ok;           /* DISK, ARBITRATED, PEER_FENCED */

@@ -110,7 +110,9 @@
 #define LC_FIELDS_relinquish(F) F(u64, position)
 #define LC_FIELDS_relinquish_ack(F) F(u64, position)
 #define LC_FIELDS_diverged(F) F(u64, position) F(str, text)
-#define LC_FIELDS_end(F) F(u8, reason) F(str, text)
+#define LC_FIELDS_end(F)                                                   \
+    F(u8, reason)     /* enum lc_end_reason */                             \
+    F(str, text)
 #define LC_FIELDS_clone_failed(F) F(str, text)
 #define LC_FIELDS_heartbeat(F)                                             \
     F(u64, number)                                                         \
@@ -167,6 +169,6 @@
 
 enum lc_kind { LC_KIND_LOG = 1, LC_KIND_CLONE = 2, LC_KIND_CONTROL = 3 };
 enum lc_vl_state { LC_VL_NONE = 0, LC_VL_RECORD = 1, LC_VL_REPLAY = 2 };
-enum lc_end_reason { LC_END_UNPROTECT = 1, LC_END_POWER_OFF = 2, LC_END_CLONE = 3 };
+enum lc_end_reason { LC_END_UNPROTECT = 1, LC_END_POWER_OFF = 2 };
 
 #endif

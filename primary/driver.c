@@ -80,7 +80,7 @@ static void send_vmlink(struct pri_driver *d, uint16_t type)
     }
 }
 
-static void send_end(struct pri_driver *d, int code)
+static void send_end(struct pri_driver *d, enum lc_end_reason code)
 {
     struct lc_msg m = { .type = LC_END };
 

@@ -151,7 +151,8 @@
     F(GO_ALONE,            "go-alone")                                     \
     /* VL_FENCE, and SIGKILL at once. -> QEMU_DIED */                      \
     F(FENCE,               "fence")                                        \
-    /* Messages on the channel; {position}, {code} (enum lc_end). */       \
+    /* Messages on the channel; {position}, {code} (enum                   \
+     * lc_end_reason). */                                                  \
     F(SEND_RELINQUISH,     "send-relinquish")                              \
     F(SEND_RELINQUISH_ACK, "send-relinquish-ack")                          \
     F(SEND_END,            "send-end")                                     \

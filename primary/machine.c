@@ -474,7 +474,7 @@ static void pri_power_off_done(struct pri *p, struct pri_update *up)
     if (p->state != PRI_ST_POWERING_OFF || p->acked < p->awaited) {
         return;
     }
-    pri_do(up, PRI_DO_SEND_END)->code = 2;
+    pri_do(up, PRI_DO_SEND_END)->code = LC_END_POWER_OFF;
     pri_do(up, PRI_DO_CLOSE);
     pri_leave_pair(p);
     p->state = PRI_ST_ENDED;
@@ -548,7 +548,7 @@ void pri_step(struct pri *p, const struct pri_event *ev,
         if (IN(p, UNBOUND)) {
             pri_abort_clone(p, PRI_WHY_UNPROTECTED, up);
         } else if (IN(p, PRI_B(ANNOUNCING) | PRI_B(PROTECTED))) {
-            pri_do(up, PRI_DO_SEND_END)->code = 1;
+            pri_do(up, PRI_DO_SEND_END)->code = LC_END_UNPROTECT;
             pri_end_pair(p, ev->now, PRI_WHY_UNPROTECTED);
         }
         break;

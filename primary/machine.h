@@ -21,6 +21,7 @@
 #define PRI_MACHINE_H
 
 #include "common/types.h"
+#include "logging-channel/wire.tbl.h" /* enum lc_end_reason */
 #include "primary/events.tbl.h"
 
 enum pri_state {
@@ -60,7 +61,7 @@ struct pri_event {
 
 struct pri_effect {
     enum pri_effect_kind kind;
-    int code;            /* SEND_END: 1 unprotect, 2 power-off */
+    enum lc_end_reason code; /* SEND_END */
     uint64_t generation;
     uint64_t position;
     ft_ns stamp;

@@ -22,8 +22,8 @@
     C(PROTECTED_BAD, PROTECTED, .position = m->received + 1)               \
     C(RELINQUISH, RELINQUISH, .position = 3)                               \
     C(RELINQUISH_ACK, RELINQUISH_ACK, .position = 3)                       \
-    C(END_UNPROTECT, END, .code = 1)                                       \
-    C(END_POWER_OFF, END, .code = 2)                                       \
+    C(END_UNPROTECT, END, .code = LC_END_UNPROTECT)                        \
+    C(END_POWER_OFF, END, .code = LC_END_POWER_OFF)                        \
     C(CLONE_FAILED, CLONE_FAILED, .ok = true)                              \
     C(CLOSED, CLOSED, .ok = true)                                          \
     C(LOADED, LOADED, .position = 0)                                       \

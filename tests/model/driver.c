@@ -295,7 +295,8 @@ static void pri_effect(unsigned s, const struct pri_effect *e,
         send(c, 0, M_RELINQUISH_ACK, 0, 0);
         break;
     case PRI_DO_SEND_END:
-        send(c, 0, e->code == 2 ? M_END_POWER_OFF : M_END_UNPROTECT, 0, 0);
+        send(c, 0, e->code == LC_END_POWER_OFF ? M_END_POWER_OFF
+                                               : M_END_UNPROTECT, 0, 0);
         break;
     case PRI_DO_SEND_CLONE_FAILED:
         send(c, 0, M_CLONE_FAILED, 0, 0);

@@ -670,7 +670,8 @@ static void backup_hears(unsigned g)
         say("%s: %s", host[g], as[m.type].text);
         bak_happens(g, (struct bak_event){
             .kind = as[m.type].kind,
-            .code = m.type == M_END_POWER_OFF ? 2 : 1,
+            .code = m.type == M_END_POWER_OFF ? LC_END_POWER_OFF
+                                              : LC_END_UNPROTECT,
             .position = m.position,
             .stamp = stamp_of(&m) });
     }

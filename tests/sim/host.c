@@ -119,7 +119,7 @@ static void to_primary(int h, enum pri_event_kind kind, uint64_t position,
 }
 
 static void to_backup(int h, enum bak_event_kind kind, uint64_t position,
-                      ft_ns stamp, int code)
+                      ft_ns stamp, enum lc_end_reason code)
 {
     struct item item = { .be = { .kind = kind, .position = position,
                          .stamp = stamp, .code = code } };
