@@ -33,6 +33,13 @@ sub qmp {
     return $answer;
 }
 
+sub installed_id {
+    my $path = Pair::emulator() . '.build-id';
+    open my $f, '<', $path or return "$path: $!";
+    local $/;
+    return <$f>;
+}
+
 sub cpu_ticks {
     my ($name) = @_;
     open my $f, '<', '/proc/' . pid($name) . '/stat' or return 0;
@@ -70,6 +77,8 @@ ok(counts_on('A', 50), 'a guest counts, unprotected');
 
 my ($a, $generation) = ('A', 0);
 ok(agents("connect A $dir/A.sock"), 'its QEMU greets');
+my ($greeting) = said() =~ /^A VL_HELLO .*\bqemu=(.*\n)/m;
+is($greeting, installed_id(), 'with the build id that is installed beside it');
 for my $b (qw(B C D)) {
     $generation++;
     ok(agents("connect $b $dir/$b.sock", "clone $a $b $generation",

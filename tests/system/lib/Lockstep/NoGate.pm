@@ -9,7 +9,7 @@ use warnings;
 use Fcntl qw(:flock);
 use File::Path qw(make_path);
 use JSON::PP ();
-use Lockstep::Run qw(must);
+use Lockstep::Run qw(must write_file);
 
 my $FILE = 'replay/lockstep/gate.c';
 
@@ -21,7 +21,7 @@ sub build {
     my $emulator = "$opt{out}/qemu-system-x86_64";
     my $made = (stat $emulator)[9] // 0;
     return $emulator if $made > (stat "$build/qemu-system-x86_64")[9]
-        && $made > (stat $opt{patch})[9];
+        && $made > (stat $opt{patch})[9] && -e "$emulator.build-id";
     make_path($opt{out});
     open my $lock, '>', "$opt{out}/lock" or die "$opt{out}/lock: $!\n";
     flock $lock, LOCK_EX or die "$opt{out}/lock: $!\n";
@@ -47,6 +47,10 @@ sub build {
     $l =~ s/-o qemu-system-x86_64 /-o '$emulator.new' /
         or die "no -o in: $l\n";
     must([@alone, "cd '$build' && $l"], timeout => 900);
+    # Beside it, as beside the one that qemu/build installs.
+    my ($id) = must(["$emulator.new", '--version'])
+        =~ /^QEMU emulator version (.*\n)/ or die "$emulator: no version\n";
+    write_file("$emulator.build-id", $id);
     rename "$emulator.new", $emulator or die "$emulator: $!\n";
     return $emulator;
 }
