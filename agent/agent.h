@@ -61,7 +61,7 @@ struct agent {
     struct ft_timeline timeline;
 
     /* agent-status.c */
-    const char *state;
+    enum ft_pair_state state;       /* that was shown last */
     ft_ns since;                    /* of that state, monotonic */
     uint64_t rate_bytes, log_rate;  /* log_bytes_per_s */
     struct ft_timer rate;

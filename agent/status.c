@@ -98,7 +98,7 @@ json_t *agent_status(struct agent *a)
     o = json_object();
     text(o, "uuid", a->uuid);
     text(o, "role", a->role);
-    text(o, "state", s.state);
+    text(o, "state", ft_pair_state_name(s.state));
     text(o, "reason", s.reason);
     text(o, "pair", pair);
     number(o, "generation", s.generation);
@@ -137,7 +137,7 @@ void agent_changed(struct agent *a)
     struct ft_pair_status s;
 
     agent_pair_status(a, &s);
-    if (a->state == NULL || strcmp(a->state, s.state) != 0) {
+    if (a->state != s.state) {
         a->state = s.state;
         a->since = ft_monotonic();
     }
@@ -158,7 +158,7 @@ static void on_rate(struct ft_timer *t, void *arg)
 
 void agent_status_init(struct agent *a)
 {
-    a->last.state = "alone";
+    a->last.state = FT_PAIR_ALONE;
     a->role = "none";
     a->since = ft_monotonic();
     ft_timer_init(&a->rate, a->loop, on_rate, a);

@@ -106,7 +106,7 @@ static void adopt(struct agent *a, const struct lc_frame *frame)
             a->qemu.state <= LC_VL_REPLAY ? state[a->qemu.state] : "?",
             a->qemu.incoming ? ", waits for a clone" : "");
     memset(&a->last, 0, sizeof(a->last));
-    a->last.state = "alone";
+    a->last.state = FT_PAIR_ALONE;
     a->role = "none";
     switch (a->qemu.state) {
     case LC_VL_NONE:
@@ -128,7 +128,7 @@ static void adopt(struct agent *a, const struct lc_frame *frame)
                      a->object, err.text);
             pri_driver_free(a->pri);
             a->pri = NULL;
-            a->last.state = "arbitrating";
+            a->last.state = FT_PAIR_ARBITRATING;
             snprintf(a->last.reason, sizeof(a->last.reason), "%s", err.text);
         }
         break;
@@ -170,9 +170,8 @@ static void forget_qemu(struct agent *a)
     a->vmlink = NULL;
     a->greeted = a->gone = false;
     a->last = s;
-    if (ended &&
-        (strcmp(s.state, "alone") == 0 || strcmp(s.state, "live") == 0)) {
-        a->last.state = "ended";
+    if (ended && ft_pair_is_alone(s.state)) {
+        a->last.state = FT_PAIR_ENDED;
         snprintf(a->last.reason, sizeof(a->last.reason), "QEMU ended");
     }
     a->last.lease_ms = a->last.lag_ms = 0;
@@ -343,11 +342,11 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
         struct ft_pair_status s;
 
         pri_driver_status(a->pri, &s);
-        return strcmp(s.state, "alone") == 0
+        return s.state == FT_PAIR_ALONE
             ? ft_err_set(err, EBUSY, "%s: its last pair is still ending",
                          a->object)
             : ft_err_set(err, EBUSY, "%s: it is %s already", a->object,
-                         s.state);
+                         ft_pair_state_name(s.state));
     }
     if (session_save(a, pair->arbiter, err) < 0 ||
         pri_driver_protect(a->pri, pair, err) < 0) {

@@ -297,7 +297,7 @@ static void note_state(struct bak_driver *d)
     case BAK_ST_ENDED:
         dump(d);
         ft_info("%s: %s: %s%s%s", d->c.object,
-                bak_pair_state(d->core.state), why,
+                ft_pair_state_name(bak_pair_state(d->core.state)), why,
                 d->detail[0] ? ": " : "", d->detail);
         break;
     default:

@@ -8,45 +8,46 @@
 #ifndef BAK_EVENTS_TBL_H
 #define BAK_EVENTS_TBL_H
 
-/* S(NAME, name, pair): pair is the state that an operator sees. */
+/* S(NAME, name, pair): pair is the state that an operator sees, one of
+ * common/pair-state.tbl.h. */
 #define BAK_STATES(S)                                                      \
     /* No primary has come yet. */                                         \
-    S(WAITING,       "waiting",       "cloning")                           \
+    S(WAITING,       "waiting",       CLONING)                             \
     /* QEMU takes the stream; entries are received and acknowledged. */    \
-    S(LOADING,       "loading",       "cloning")                           \
+    S(LOADING,       "loading",       CLONING)                             \
     /* The replica executes. It may not contend: the primary still runs    \
      * without our grant. */                                               \
-    S(LOADED,        "loaded",        "cloning")                           \
+    S(LOADED,        "loaded",        CLONING)                             \
     /* PROTECTED was received: may contend when the primary is lost. */    \
-    S(PROTECTED,     "protected",     "protected")                         \
+    S(PROTECTED,     "protected",     PROTECTED)                           \
     /* The primary is lost. Channel closed: nothing more is received or    \
      * acknowledged. Executes what it has, proves that the disk can be     \
      * read, waits until its promise has expired. Never goes back. */      \
-    S(SUSPECTING,    "suspecting",    "arbitrating")                       \
+    S(SUSPECTING,    "suspecting",    ARBITRATING)                         \
     /* The test-and-set is under way and is never taken back. */           \
-    S(ARBITRATING,   "arbitrating",   "arbitrating")                       \
+    S(ARBITRATING,   "arbitrating",   ARBITRATING)                         \
     /* Won. The old primary is being fenced at the storage, if policy says \
      * so; an unknown result waits. */                                     \
-    S(FENCING_PEER,  "fencing-peer",  "arbitrating")                       \
+    S(FENCING_PEER,  "fencing-peer",  ARBITRATING)                         \
     /* QEMU opens the disks and stops being a replica. */                  \
-    S(GOING_LIVE,    "going-live",    "arbitrating")                       \
+    S(GOING_LIVE,    "going-live",    ARBITRATING)                         \
     /* The only guest. Final: this host's primary core goes on, alone, in  \
      * the same generation. */                                             \
-    S(LIVE,          "live",          "live")                              \
+    S(LIVE,          "live",          LIVE)                                \
     /* The replica differs from the log and is being killed; it can never  \
      * go live. RELINQUISH follows when it is reaped. */                   \
-    S(DIVERGED,      "diverged",      "diverged")                          \
+    S(DIVERGED,      "diverged",      DIVERGED)                            \
     /* The pair is to end; the replica is being killed. RELINQUISH         \
      * follows when it is reaped. */                                       \
-    S(ENDING,        "ending",        "protected")                         \
+    S(ENDING,        "ending",        PROTECTED)                           \
     /* RELINQUISH was sent; it will never contend again. */                \
-    S(RELINQUISHING, "relinquishing", "ended")                             \
+    S(RELINQUISHING, "relinquishing", ENDED)                               \
     /* The primary won. The replica is being killed. */                    \
-    S(FENCING,       "fencing",       "fenced")                            \
-    S(FENCED,        "fenced",        "fenced")                            \
+    S(FENCING,       "fencing",       FENCED)                              \
+    S(FENCED,        "fenced",        FENCED)                              \
     /* No replica: the guest powered off, the clone failed, or the pair    \
      * ended. */                                                           \
-    S(ENDED,         "ended",         "ended")
+    S(ENDED,         "ended",         ENDED)
 
 #define BAK_B(state) (UINT32_C(1) << BAK_ST_##state)
 #define BAK_ANY UINT32_MAX

@@ -21,6 +21,7 @@
 #define BAK_MACHINE_H
 
 #include "backup/events.tbl.h"
+#include "common/pair-state.h"
 #include "common/types.h"
 #include "logging-channel/wire.tbl.h" /* enum lc_end_reason */
 
@@ -106,7 +107,7 @@ const char *bak_invariant(const struct bak *b);
 bool bak_expects(const struct bak *b, enum bak_event_kind kind);
 
 const char *bak_state_name(enum bak_state s);
-const char *bak_pair_state(enum bak_state s); /* docs/agent.md, state */
+enum ft_pair_state bak_pair_state(enum bak_state s);  /* to an operator */
 const char *bak_event_name(enum bak_event_kind k);
 const char *bak_effect_name(enum bak_effect_kind k);
 const char *bak_reason_text(enum bak_reason r);

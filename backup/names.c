@@ -29,13 +29,13 @@ const char *bak_state_name(enum bak_state s)
     return s < BAK_ST_COUNT ? names[s] : "?";
 }
 
-const char *bak_pair_state(enum bak_state s)
+enum ft_pair_state bak_pair_state(enum bak_state s)
 {
-#define S(NAME, name, pair) pair,
-    static const char *const names[] = { BAK_STATES(S) };
+#define S(NAME, name, pair) FT_PAIR_##pair,
+    static const enum ft_pair_state pairs[] = { BAK_STATES(S) };
 #undef S
-    NAMES(names, BAK_ST_COUNT);
-    return s < BAK_ST_COUNT ? names[s] : "?";
+    NAMES(pairs, BAK_ST_COUNT);
+    return s < BAK_ST_COUNT ? pairs[s] : FT_PAIR_UNKNOWN;
 }
 
 const char *bak_event_name(enum bak_event_kind k)

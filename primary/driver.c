@@ -230,7 +230,8 @@ static void note_state(struct pri_driver *d, enum pri_state before)
     case PRI_ST_FENCED:
     case PRI_ST_ENDED:
         pri_log_close(d);
-        ft_info("%s: %s: %s", d->c.object, pri_pair_state(now), why);
+        ft_info("%s: %s: %s", d->c.object,
+                ft_pair_state_name(pri_pair_state(now)), why);
         break;
     case PRI_ST_PROTECTED:
         d->detail[0] = '\0';
@@ -355,7 +356,7 @@ int pri_driver_protect(struct pri_driver *d, const struct pri_pair *pair,
 
     if (!pri_expects(&d->core, PRI_EV_PROTECT)) {
         return ft_err_set(err, EBUSY, "%s: it is %s already", d->c.object,
-                          pri_pair_state(d->core.state));
+                          ft_pair_state_name(pri_pair_state(d->core.state)));
     }
     if (pair->generation <= d->core.highest) {
         return ft_err_set(err, EINVAL, "%s: generation %" PRIu64 " was used "
@@ -476,7 +477,7 @@ void pri_driver_status(struct pri_driver *d, struct ft_pair_status *s)
     ft_ns now = ft_boottime();
 
     memset(s, 0, sizeof(*s));
-    s->state = d->live ? "live" : pri_pair_state(d->core.state);
+    s->state = d->live ? FT_PAIR_LIVE : pri_pair_state(d->core.state);
     snprintf(s->reason, sizeof(s->reason), "%s%s%s%s%s", why,
              *why && d->detail[0] ? ": " : "",
              *why ? d->detail : "", trouble ? "; " : "",

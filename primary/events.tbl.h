@@ -8,52 +8,53 @@
 #ifndef PRI_EVENTS_TBL_H
 #define PRI_EVENTS_TBL_H
 
-/* S(NAME, name, pair): pair is the state that an operator sees. */
+/* S(NAME, name, pair): pair is the state that an operator sees, one of
+ * common/pair-state.tbl.h. */
 #define PRI_STATES(S)                                                      \
     /* The guest runs by itself. The gate is free. PROTECT may begin. */   \
-    S(ALONE,         "alone",         "alone")                             \
+    S(ALONE,         "alone",         ALONE)                               \
     /* The channel is being opened. QEMU knows nothing yet; gate free. */  \
-    S(CONNECTING,    "connecting",    "cloning")                           \
+    S(CONNECTING,    "connecting",    CLONING)                             \
     /* QEMU copies its state; from CLONED on it records. Gate free: the    \
      * backup may not contend, so outputs need no one's leave. */          \
-    S(CLONING,       "cloning",       "cloning")                           \
+    S(CLONING,       "cloning",       CLONING)                             \
     /* The clone was given up before it was complete; QEMU has not yet     \
      * said how that ended. Gate free. */                                  \
-    S(CANCELLING,    "cancelling",    "alone")                             \
+    S(CANCELLING,    "cancelling",    ALONE)                               \
     /* Gate shut. Waits until all that was released is acknowledged; what  \
      * is held from here to ANNOUNCING is bounded by timing.hold. */       \
-    S(DRAINING,      "draining",      "cloning")                           \
+    S(DRAINING,      "draining",      CLONING)                             \
     /* Gate shut. free(next) is being written. The last state that can go  \
      * back to ALONE without an arbitration. */                            \
-    S(FREEING,       "freeing",       "cloning")                           \
+    S(FREEING,       "freeing",       CLONING)                             \
     /* PROTECTED was sent, so the arbitration of this generation binds us; \
      * gate under the rule. Not yet reported as protected: the backup has  \
      * not shown that it received it. */                                   \
-    S(ANNOUNCING,    "announcing",    "cloning")                           \
+    S(ANNOUNCING,    "announcing",    CLONING)                             \
     /* Both sides know. Outputs leave under the Output Rule. */            \
-    S(PROTECTED,     "protected",     "protected")                         \
+    S(PROTECTED,     "protected",     PROTECTED)                           \
     /* The pair ends with the backup's consent (unprotect, divergence):    \
      * waits, bounded, for its RELINQUISH. Gate under the rule. */         \
-    S(ENDING,        "ending",        "protected")                         \
+    S(ENDING,        "ending",        PROTECTED)                           \
     /* The guest powered off; waits until the backup has that entry. */    \
-    S(POWERING_OFF,  "powering-off",  "protected")                         \
+    S(POWERING_OFF,  "powering-off",  PROTECTED)                           \
     /* Gate shut. Our QEMU does not work (it has no agent, or writes no    \
      * log), so we contend only when a healthy backup would have won. */   \
-    S(SUSPECTING,    "suspecting",    "arbitrating")                       \
+    S(SUSPECTING,    "suspecting",    ARBITRATING)                         \
     /* Gate shut. An orphan makes sure that free(g) is on record. */       \
-    S(RECLAIMING,    "reclaiming",    "arbitrating")                       \
+    S(RECLAIMING,    "reclaiming",    ARBITRATING)                         \
     /* Gate shut. The test-and-set for this generation is under way and is \
      * never taken back. */                                                \
-    S(ARBITRATING,   "arbitrating",   "arbitrating")                       \
+    S(ARBITRATING,   "arbitrating",   ARBITRATING)                         \
     /* Granted (or never bound): QEMU was told to go on by itself. */      \
-    S(GOING_ALONE,   "going-alone",   "alone")                             \
+    S(GOING_ALONE,   "going-alone",   ALONE)                               \
     /* Our QEMU is dead and reaped: the backup may go live at once. */     \
-    S(RELINQUISHING, "relinquishing", "fenced")                            \
+    S(RELINQUISHING, "relinquishing", FENCED)                              \
     /* The backup won. QEMU is being killed; it never resumes. */          \
-    S(FENCING,       "fencing",       "fenced")                            \
-    S(FENCED,        "fenced",        "fenced")                            \
+    S(FENCING,       "fencing",       FENCED)                              \
+    S(FENCED,        "fenced",        FENCED)                              \
     /* The guest is no more: powered off, or its QEMU died. */             \
-    S(ENDED,         "ended",         "ended")
+    S(ENDED,         "ended",         ENDED)
 
 #define PRI_B(state) (UINT32_C(1) << PRI_ST_##state)
 #define PRI_ANY UINT32_MAX

@@ -20,6 +20,7 @@
 #ifndef PRI_MACHINE_H
 #define PRI_MACHINE_H
 
+#include "common/pair-state.h"
 #include "common/types.h"
 #include "logging-channel/wire.tbl.h" /* enum lc_end_reason */
 #include "primary/events.tbl.h"
@@ -115,7 +116,7 @@ const char *pri_invariant(const struct pri *p);
 bool pri_expects(const struct pri *p, enum pri_event_kind kind);
 
 const char *pri_state_name(enum pri_state s);
-const char *pri_pair_state(enum pri_state s); /* docs/agent.md, state */
+enum ft_pair_state pri_pair_state(enum pri_state s);  /* to an operator */
 const char *pri_event_name(enum pri_event_kind k);
 const char *pri_effect_name(enum pri_effect_kind k);
 const char *pri_reason_text(enum pri_reason r);

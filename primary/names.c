@@ -29,13 +29,13 @@ const char *pri_state_name(enum pri_state s)
     return s < PRI_ST_COUNT ? names[s] : "?";
 }
 
-const char *pri_pair_state(enum pri_state s)
+enum ft_pair_state pri_pair_state(enum pri_state s)
 {
-#define S(NAME, name, pair) pair,
-    static const char *const names[] = { PRI_STATES(S) };
+#define S(NAME, name, pair) FT_PAIR_##pair,
+    static const enum ft_pair_state pairs[] = { PRI_STATES(S) };
 #undef S
-    NAMES(names, PRI_ST_COUNT);
-    return s < PRI_ST_COUNT ? names[s] : "?";
+    NAMES(pairs, PRI_ST_COUNT);
+    return s < PRI_ST_COUNT ? pairs[s] : FT_PAIR_UNKNOWN;
 }
 
 const char *pri_event_name(enum pri_event_kind k)

@@ -12,12 +12,13 @@
 #include <stdint.h>
 
 #include "common/host/clock.h"
+#include "common/pair-state.h"
 #include "logging-channel/wire.h"
 
 #define FT_REASON_TEXT 640
 
 struct ft_pair_status {
-    const char *state;          /* a word of docs/agent.md: a literal */
+    enum ft_pair_state state;
     char reason[FT_REASON_TEXT];
     lc_id pair;
     uint64_t generation;

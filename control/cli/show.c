@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/pair-state.h"
+
 static const char *text(const json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
@@ -26,9 +28,14 @@ static uint64_t number(const json_t *o, const char *key)
     return (uint64_t)json_integer_value(json_object_get(o, key));
 }
 
+static enum ft_pair_state state(const json_t *o)
+{
+    return ft_pair_state_parse(text(o, "state"));
+}
+
 static bool is_protected(const json_t *o)
 {
-    return !strcmp(text(o, "protection"), "protected");
+    return state(o) == FT_PAIR_PROTECTED;
 }
 
 static void rate(char *buf, size_t size, const json_t *o)
@@ -128,7 +135,7 @@ void cli_show_one(const json_t *o)
     row("Generation:", "%llu", (unsigned long long)number(o, "generation"));
     row("Arbiter:", "%s", or_dash(text(o, "arbiter")));
     row("Fence:", "%s", or_dash(text(o, "fence")));
-    if (!strcmp(text(o, "state"), "cloning"))
+    if (state(o) == FT_PAIR_CLONING)
         row("Clone:", "%.0f MiB sent, %.0f MiB left",
             (double)number(p, "sent") / 1048576,
             (double)number(p, "remaining") / 1048576);

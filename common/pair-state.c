@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* pair-state.c - the states of a pair, their words, and two questions */
+#include "common/pair-state.h"
+
+#include <string.h>
+
+static const char *const words[] = {
+    "",
+#define S(NAME, word, who, meaning) word,
+    FT_PAIR_STATES(S)
+#undef S
+};
+_Static_assert(sizeof(words) / sizeof(words[0]) == FT_PAIR_COUNT,
+               "one word for each state");
+
+const char *ft_pair_state_name(enum ft_pair_state s)
+{
+    return s < FT_PAIR_COUNT ? words[s] : "?";
+}
+
+enum ft_pair_state ft_pair_state_parse(const char *word)
+{
+    for (unsigned s = FT_PAIR_NONE; s < FT_PAIR_COUNT; s++) {
+        if (strcmp(word, words[s]) == 0) {
+            return (enum ft_pair_state)s;
+        }
+    }
+    return FT_PAIR_UNKNOWN;
+}
+
+bool ft_pair_is_alone(enum ft_pair_state s)
+{
+    return s == FT_PAIR_ALONE || s == FT_PAIR_LIVE;
+}
+
+bool ft_pair_is_over(enum ft_pair_state s)
+{
+    return s == FT_PAIR_FENCED || s == FT_PAIR_DIVERGED ||
+           s == FT_PAIR_ENDED;
+}
