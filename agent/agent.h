@@ -9,11 +9,11 @@
  * protected, the backup's (backup/driver.h) for a replica. A replica that
  * goes live swaps the one for the other, on the same QEMU.
  *
- *   agent.c         start, options, signals
- *   agent-vm.c      the vmlink's life, which driver there is, commands
- *   agent-sock.c    agent.sock: commands of lockstepd, events to it
- *   agent-status.c  the status object
- *   agent-privileges.c  what it gives up at its start
+ *   main.c        start, options, signals
+ *   vm.c          the vmlink's life, which driver there is, commands
+ *   sock.c        agent.sock: commands of lockstepd, events to it
+ *   status.c      the status object
+ *   privileges.c  what it gives up at its start
  *
  * The process is started by lockstepd and survives it; nothing that a
  * failover needs is outside this process, the two QEMUs, and the arbiter.
@@ -44,7 +44,7 @@ struct agent {
     char own[FT_OPTION_TEXT + 48];  /* RUN/agent/UUID: out of QEMU's reach */
     FILE *trace;
 
-    /* agent-vm.c */
+    /* vm.c */
     struct ft_vmlink *vmlink;
     struct ft_timer retry;          /* to connect to QEMU */
     struct ft_timer tidy;           /* after a driver's change */
@@ -60,7 +60,7 @@ struct agent {
     uint64_t tried;                 /* highest generation of a `protect` */
     struct ft_timeline timeline;
 
-    /* agent-status.c */
+    /* status.c */
     enum ft_pair_state state;       /* that was shown last */
     ft_ns since;                    /* of that state, monotonic */
     uint64_t rate_bytes, log_rate;  /* log_bytes_per_s */
@@ -74,11 +74,11 @@ struct agent {
 /* agent-privileges.c: before any thread is made */
 int agent_drop_privileges(struct ft_err *err);
 
-/* agent.c: leave the loop; open agent.sock, once */
+/* main.c: leave the loop; open agent.sock, once */
 void agent_quit(struct agent *a);
 void agent_ready(struct agent *a);
 
-/* agent-vm.c */
+/* vm.c */
 void agent_vm_start(struct agent *a);
 void agent_vm_stop(struct agent *a);
 /* Commands: 0, or -1 and why it is refused; nothing has changed then. */
@@ -90,12 +90,12 @@ int agent_backup(struct agent *a, struct bak_driver_config *c,
 int agent_unprotect(struct agent *a, struct ft_err *err);
 bool agent_is_busy(const struct agent *a);
 
-/* agent-sock.c */
+/* sock.c */
 int agent_sock_open(struct agent *a, struct ft_err *err);
 void agent_sock_close(struct agent *a);
 void agent_sock_event(struct agent *a);
 
-/* agent-status.c */
+/* status.c */
 void agent_status_init(struct agent *a);
 /* The driver's, or the last one's. */
 void agent_pair_status(struct agent *a, struct ft_pair_status *s);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* agent.c - lockstep-agent: start, options, signals */
+/*
+ * main.c - lockstep-agent: start, options, signals
+ *
+ * paper, 3.5; rule 1: acknowledgements do not wait behind the guests
+ */
 #include "agent/agent.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * agent-privileges.c - give up what an agent does not need
+ * privileges.c - give up what an agent does not need
  *
  * See docs/decisions/0001-agent-privileges.md. No user of its own yet; but
  * the capabilities of root are gone except the few below, for good: neither

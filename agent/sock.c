@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * agent-sock.c - agent.sock: commands of lockstepd, events to it
+ * sock.c - agent.sock: commands of lockstepd, events to it
  *
  * One JSON object a line. Each command has one reply, in order; between
  * replies come {"event":"state",...} lines, one whenever the state changed.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* agent-status.c - the status object of an agent */
+/* status.c - the status object of an agent */
 #include "agent/agent.h"
 
 #include <stdio.h>

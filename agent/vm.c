@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * agent-vm.c - the vmlink's life, which driver there is, commands
+ * vm.c - the vmlink's life, which driver there is, commands
  *
  * A QEMU that says hello decides what the agent hosts for it: a guest that
  * runs gets the primary's driver (alone at first), a QEMU that waits for a

@@ -10,6 +10,8 @@
  * How far the replica is stands in the ring's page. Nobody rings for it:
  * LOOK_IDLE is often enough for the lag that is shown, LOOK_OFTEN is what a
  * go-live may lose here.
+ *
+ * paper, 2.2 and 3.2; rules 1 and 10
  */
 #include "backup/driver-internal.h"
 

@@ -5,6 +5,8 @@
  * Whatever happens becomes an event in the inbox. Its time is read when it is
  * raised, after what it reports has been received: an older time would shorten
  * the promise that an acknowledgement makes.
+ *
+ * rule 6: the time from which the promise counts
  */
 #include "backup/driver-internal.h"
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ring.c - the vmlink's shared memory (see ring.h) */
+/*
+ * ring.c - the vmlink's shared memory (see ring.h)
+ *
+ * paper, 2.2; rules 1 and 6: ft_gate_may_release()
+ */
 
 #include "ring.h"
 #include "bytes.h"
@@ -246,6 +250,8 @@ bool ft_ring_claim_wake(uint64_t *waits_word)
            __atomic_exchange_n(waits_word, 0, __ATOMIC_SEQ_CST);
 }
 
+/* Rules 1 and 6: an output bound to `position` leaves once that is acknowledged
+ * and while the lease runs. */
 bool ft_gate_may_release(const struct ft_ring_page *p, uint64_t position,
                          uint64_t now)
 {

@@ -12,6 +12,8 @@
  * fed when the queue gets its first byte. libev serves it after every other
  * event of this iteration and before it sleeps: frames coalesce into few TLS
  * records, and none waits for another iteration.
+ *
+ * paper, 3.5; rule 1
  */
 #include "logging-channel/conn_priv.h"
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* heartbeat.c - numbered, authenticated UDP datagrams between two agents */
+/*
+ * heartbeat.c - numbered, authenticated UDP datagrams between two agents
+ *
+ * paper, 2.3; rule 3
+ */
 #include "logging-channel/heartbeat.h"
 
 #include <errno.h>

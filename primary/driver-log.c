@@ -7,6 +7,8 @@
  * ready once, from the ring into the connection's queue, in frames of about
  * FRAME_MAX. While the queue is full nothing is taken, the ring fills, and
  * QEMU stops its guest: a full window stops the primary, it drops nothing.
+ *
+ * paper, 2.2 and 3.2; rules 1 and 10
  */
 #include "primary/driver-internal.h"
 

@@ -5,6 +5,8 @@
  * CONNECT: the log's connection, HELLO, WELCOME; then the clone's, HELLO,
  * WELCOME; then CONNECTED. START_CLONE: QEMU is told to write its migration
  * stream into clone.sock, and a relay carries it to the peer and back.
+ *
+ * paper, 3.1; rule 8
  */
 #include "primary/driver-internal.h"
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* pair.c - the failover timeline and the execution lag */
+/*
+ * pair.c - the failover timeline and the execution lag
+ *
+ * paper, 3.2; rule 10: the lag is shown
+ */
 #include "role/pair.h"
 
 #include <stdarg.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vmlink.c - the agent's end of the vmlink to one QEMU */
+/*
+ * vmlink.c - the agent's end of the vmlink to one QEMU
+ *
+ * rule 6: what "reaped" means in RELINQUISH (vmlink.h)
+ */
 #include "role/vmlink.h"
 
 #include <errno.h>

@@ -2,8 +2,10 @@
 /*
  * arbiter.c - the test-and-set on shared storage: a pure core
  *
- * Each rule stands above the code that obeys it. Who may ask when is
- * docs/architecture.md, rule 4.
+ * Each rule of the storage stands above the code that obeys it. Who may ask
+ * when is the roles' business.
+ *
+ * paper, 2.3; rule 4
  */
 #include "shared-disk/arbiter.h"
 
@@ -32,7 +34,7 @@ static void tas_read(struct tas *t, ft_ns now, struct tas_update *up)
     tas_do(up, TAS_DO_READ)->number = ++t->number;
 }
 
-/* An error or a time-out is unknown: try again, for ever. */
+/* Rule 4: an error or a time-out is unknown, so try again, for ever. */
 static void tas_pause(struct tas *t, ft_ns now)
 {
     t->state = TAS_ST_PAUSING;
@@ -62,9 +64,9 @@ static void tas_write(struct tas *t, const struct tas_event *ev,
 }
 
 /*
- * Test-and-set is free(g) -> owned(g, me). Free is a positive record that
- * must be read; absence is an error, an older record than one seen before is
- * a stale read, and neither says anything. Records never go back below the
+ * Rule 4: test-and-set is free(g) -> owned(g, me). Free is a positive record
+ * that must be read; absence is an error, an older record than one seen before
+ * is a stale read, and neither says anything. Records never go back below the
  * highest generation. Owned by me: an earlier try of this side won, and its
  * reply was lost, or the agent that made it.
  */

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* driver.c - arbitration for a role's driver: the core, its clock, its store */
+/*
+ * driver.c - arbitration for a role's driver: the core, its clock, its store
+ *
+ * rule 4: an operation goes on until it is decided
+ */
 #include "shared-disk/driver.h"
 
 #include <errno.h>

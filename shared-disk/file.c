@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* file.c - the arbiter in a folder on shared storage (see file.h) */
+/*
+ * file.c - the arbiter in a folder on shared storage (see file.h)
+ *
+ * paper, 2.3; rule 4
+ */
 #include "shared-disk/file.h"
 
 #include <ctype.h>
@@ -463,6 +467,8 @@ static enum tas_status look_who(const char *folder, enum tas_kind kind,
            ? TAS_OK : TAS_MISCOMPARE;
 }
 
+/* Rule 4: the test-and-set itself is link(2); what its errors mean is in
+ * file.h. */
 static enum tas_status link_private(const char *private, const char *folder,
                                     enum tas_kind kind, uint64_t g,
                                     const struct tas_who *who,

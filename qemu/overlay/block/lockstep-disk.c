@@ -63,6 +63,8 @@
  * while disks are opened for go-live, and only then, a refused lock is a
  * warning, and that image is used without locks from then on. An ordinary
  * start, and an ordinary incoming migration, lock as ever.
+ *
+ * paper, 2.2 and 3.4; rules 1, 2 and 7
  */
 
 #include "qemu/osdep.h"
@@ -141,6 +143,10 @@ static void disk_write_ended(LockstepDisk *s, DiskOp *op)
 
 /* --- the I/O --- */
 
+/*
+ * Rule 7: of two requests that race for a place on the disk the earlier is done
+ * first, on both sides and again at go-live (paper, 3.4).
+ */
 static bool disk_overlap(const DiskOp *a, const DiskOp *b)
 {
     return (a->kind != DISK_READ || b->kind != DISK_READ) &&
@@ -149,6 +155,7 @@ static bool disk_overlap(const DiskOp *a, const DiskOp *b)
            b->offset < a->offset + a->bytes;
 }
 
+/* Rule 1: a write to a shared disk is an output. */
 static bool disk_may_start(LockstepDisk *s, DiskOp *op)
 {
     DiskOp *earlier;
@@ -394,6 +401,10 @@ static uint32_t disk_crc(const DiskOp *op)
     return op->buf ? ft_crc32c(crc, op->buf, op->bytes) : crc;
 }
 
+/*
+ * Rule 2: the I/O uses a bounce buffer, so that the guest sees its memory
+ * change at an instruction that the log has (paper, 3.4).
+ */
 static int coroutine_fn disk_submit(BlockDriverState *bs, DiskKind kind,
                                     int64_t offset, int64_t bytes,
                                     QEMUIOVector *qiov, size_t qiov_offset,

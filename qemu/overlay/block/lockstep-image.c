@@ -2,6 +2,8 @@
 /*
  * Lockstep: the images behind lockstep-disk nodes, when they are attached, and
  * when QEMU changes its role. The theory is in block/lockstep-disk.c.
+ *
+ * paper, 2.3 and 3.4; rules 5, 6 and 7
  */
 
 #include "qemu/osdep.h"
@@ -171,7 +173,10 @@ static void disks_start_replay(void *opaque)
     }
 }
 
-/* Reads are allowed on an inactive image, and it was opened O_DIRECT. */
+/*
+ * Rule 5: the proof by a read that the disk can be reached. Reads are allowed
+ * on an inactive image, and it was opened O_DIRECT.
+ */
 static bool disks_probe(void *opaque, Error **errp)
 {
     LockstepDisk *s;
@@ -208,6 +213,10 @@ bool lockstep_disk_forgives_lock(Error **errp)
     return true;
 }
 
+/*
+ * Rule 6: in the worker thread, immediately before the system call. The write's
+ * position is acknowledged already; position 0 asks for the lease alone.
+ */
 void lockstep_disk_await_lease(void)
 {
     while (lockstep_state() == LOCKSTEP_RECORD && !lockstep_may_release(0)) {
@@ -215,6 +224,7 @@ void lockstep_disk_await_lease(void)
     }
 }
 
+/* Rule 7: the images become writable here. */
 static bool disks_open(void *opaque, Error **errp)
 {
     LockstepDisk *s;
@@ -265,7 +275,7 @@ static void disk_write_one_again(LockstepDisk *s, DiskEnded *e,
     s->again++;
 }
 
-/* Write again all that has ended and may have been lost: see "Durability". */
+/* Rule 7: write again what has ended and may be lost, see "Durability". */
 static unsigned disk_write_again(LockstepDisk *s)
 {
     int64_t begun = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);

@@ -27,6 +27,8 @@
  * Input. Goes through the replay engine's character events: queued by RECORD
  * and given to the device by the vCPU's loop top; REPLAY ignores the backend.
  * A break is not in the log: it is dropped while a log is written or read.
+ *
+ * paper, 2.2; rule 1
  */
 
 #include "qemu/osdep.h"
@@ -110,6 +112,7 @@ static void chr_blocked(LockstepChr *s)
     timer_mod(s->retry, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + CHR_RETRY_MS);
 }
 
+/* Rule 1: a byte on a console is an output. */
 static void chr_release(LockstepChr *s)
 {
     HeldText *t;

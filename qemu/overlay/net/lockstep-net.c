@@ -33,6 +33,8 @@
  * The release thread holds the BQL but not the replay mutex. A tap or a socket
  * does not mind. User networking answers packets at once, into the filter,
  * which needs the mutex: for netdevs other than tap the main loop sends.
+ *
+ * paper, 2.2, 2.3 and 3.5; rules 1, 2 and 7
  */
 
 #include "qemu/osdep.h"
@@ -112,7 +114,7 @@ static void lsnet_send(LockstepNet *s, unsigned flags, void *data, size_t size)
     }
 }
 
-/* Send what may leave. BQL held, with or without the replay mutex. */
+/* Rule 1: send what may leave. BQL held, with or without the replay mutex. */
 static void lsnet_release(LockstepNet *s)
 {
     HeldPacket *p;
@@ -225,6 +227,7 @@ static void lsnet_release_notify(Notifier *n, void *data)
 
 /* --- to the guest --- */
 
+/* Rule 2: a packet to the guest is an entry of the log. */
 static ssize_t lsnet_from_network(LockstepNet *s, unsigned flags,
                                 const struct iovec *iov, int iovcnt)
 {
@@ -371,6 +374,7 @@ static void lsnet_go_alone(void *opaque)
     lsnet_release_bh(NULL);
 }
 
+/* Rule 7: the network learns where the MAC address lives now (paper, 2.3). */
 static void lsnet_announce(void *opaque)
 {
     LockstepNet *s;

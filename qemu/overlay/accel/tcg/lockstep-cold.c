@@ -5,6 +5,8 @@
  * What QEMU's TLB holds of a clone's source was walked before anybody kept a
  * record of it (lockstep-walks.c), and its replica has nothing. So both sides
  * of a pair begin with empty TLBs and no translated code.
+ *
+ * paper, 3.1; rule 8
  */
 #include "qemu/osdep.h"
 #include "exec/tb-flush.h"

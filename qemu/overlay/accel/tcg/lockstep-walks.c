@@ -25,6 +25,8 @@
  * each mmu index covers them all: to flush a page in it flushes the index.
  *
  * Used by the vCPU thread only, and only while recording or replaying.
+ *
+ * paper, 2.1; rule 2
  */
 #include "qemu/osdep.h"
 #include "qemu/host-utils.h"

@@ -2,6 +2,8 @@
 /*
  * Lockstep: which devices a protected guest may have.
  *
+ * paper, 2.1; rule 11
+ *
  * A device may be protected when it changes the guest's state only
  *
  *  - on the vCPU thread: in its registers' callbacks, in timers of

@@ -14,6 +14,8 @@
  *
  * The state carries pair and generation, so that a log never meets a replica
  * of another clone.
+ *
+ * paper, 3.1; rule 8
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -201,6 +203,7 @@ static bool check_can_clone(Error **errp)
     return lockstep_parts_can_attach(errp);
 }
 
+/* Rule 8 begins here: the clone (the paper calls it FT VMotion, 3.1). */
 void lockstep_clone(const char *path, unsigned downtime_ms, Error **errp)
 {
     MigrationParameters *p = &migrate_get_current()->parameters;
@@ -259,7 +262,10 @@ bool lockstep_clone_stopped(void)
     return true;
 }
 
-/* The same thread and locks: what the guest does from here is in the log. */
+/*
+ * Rule 8: the state is saved. The same thread and locks: what the guest does
+ * from here is in the log.
+ */
 bool lockstep_clone_saved(void)
 {
     if (!lockstep.cloning) {

@@ -15,6 +15,8 @@
  * thread, and in the main loop inside a "section" (timers that a checkpoint
  * orders, the warp timer's start, a reset). All else that runs in this
  * process, monitors, displays, migration, reads clocks raw.
+ *
+ * paper, 2.1 and 3.2; rules 2 and 10
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -177,6 +179,10 @@ void lockstep_timers_end(QEMUClockType type)
 
 /* ---- vCPU thread -------------------------------------------------------- */
 
+/*
+ * Rule 10: the guest stops while the log has no room, or too many outputs are
+ * held; nothing is dropped.
+ */
 bool lockstep_throttled(void)
 {
     return lockstep.state == LOCKSTEP_RECORD &&

@@ -10,6 +10,8 @@
  *
  * Requests and actions are asynchronous events of the replay queue: written
  * and run at the vCPU's loop top, so at the same instruction on both sides.
+ *
+ * paper, 2.1, 3.3 and 3.4; rules 2, 7 and 11
  */
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
@@ -77,6 +79,10 @@ static void submit_item(Item *item)
     }
 }
 
+/*
+ * Rule 2: the result of a request, with the data that a disk read, is an entry
+ * of the log (paper, 3.4); the replica reads nothing.
+ */
 void lockstep_request_done(LockstepRequest *req, const void *payload,
                            size_t length)
 {
@@ -106,6 +112,10 @@ void lockstep_requests_reset(void)
     last_id = 0;
 }
 
+/*
+ * Rule 7: requests whose end is not in the log are made again, in order (paper,
+ * 3.4).
+ */
 unsigned lockstep_requests_reissue(void)
 {
     uint64_t last = last_id, done = 0;
@@ -142,6 +152,7 @@ static LockstepRequest *find_request(uint64_t id)
 
 /* ---- actions ------------------------------------------------------------ */
 
+/* Rule 11: reset and power button go through the log. */
 static bool submit_action(uint8_t kind, uint64_t id)
 {
     Item *item;
@@ -297,6 +308,7 @@ bool lockstep_input_valid(const InputEvent *evt)
 
 /* ---- outputs ------------------------------------------------------------ */
 
+/* Rule 2: outputs of the replica are compared, and never leave. */
 void lockstep_output_crc(LockstepOutput kind, uint32_t source,
                          uint64_t length, uint32_t crc)
 {

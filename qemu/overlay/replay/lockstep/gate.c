@@ -12,6 +12,8 @@
  * Releasing must need neither the guest nor the vCPU thread, which holds the
  * replay lock for a whole slice. So a thread of its own waits for the gate's
  * eventfd and calls the holders of outputs with the BQL only.
+ *
+ * paper, 2.2 and 3.5; rules 1 and 6
  */
 #include "qemu/osdep.h"
 #include <poll.h>
@@ -49,6 +51,10 @@ static uint64_t boottime_ns(void)
     return ts.tv_sec * NANOSECONDS_PER_SECOND + ts.tv_nsec;
 }
 
+/*
+ * Rule 1: what may leave leaves without the guest, the vCPU thread, or a wait
+ * of this thread for more than the BQL (paper, 3.5).
+ */
 static void *release_thread(void *opaque)
 {
     rcu_register_thread();
@@ -164,6 +170,10 @@ bool lockstep_gate_held_too_much(void)
     return qatomic_read(&gate.held) > HELD_MAX;
 }
 
+/*
+ * Rules 1 and 6: acknowledged up to @position, and the lease runs. Position 0
+ * always counts as acknowledged, so it asks for the lease alone.
+ */
 bool lockstep_may_release(uint64_t position)
 {
     QEMU_LOCK_GUARD(&gate.lock);
@@ -175,6 +185,7 @@ bool lockstep_may_release(uint64_t position)
            ft_gate_may_release(gate.page, position, boottime_ns());
 }
 
+/* Rule 1: an output is bound to the batch in which the guest makes it. */
 uint64_t lockstep_output_position(void)
 {
     if (lockstep.state != LOCKSTEP_RECORD) {

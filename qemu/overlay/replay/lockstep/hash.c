@@ -7,6 +7,8 @@
  * pages go round, so that each is looked at every few minutes. What the guest
  * sends out is compared besides (event.c), so a replica that differs is found
  * at the latest when the difference would be seen.
+ *
+ * rule 2
  */
 #include "qemu/osdep.h"
 #include "exec/memory.h"
@@ -66,6 +68,7 @@ static uint32_t hash_ram(void)
     return crc;
 }
 
+/* Rule 2: what is compared besides the outputs. */
 uint64_t lockstep_hash_state(void)
 {
     uint64_t cpu = hash_cpu();

@@ -10,6 +10,8 @@
  * the log covers and not one instruction more. Requests whose completion is
  * not in the log are made anew; from then on the guest just runs. The clocks
  * continue from the last values that the log supplied, never backwards.
+ *
+ * paper, 2.3, 3.3 and 3.4; rules 4, 5, 7 and 11
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -51,7 +53,7 @@ int64_t lockstep_host_clock_offset(void)
 
 /* ---- REPLAY -> NONE ----------------------------------------------------- */
 
-/* The real clocks continue from what the guest saw last. */
+/* Rule 7: the real clocks continue from what the guest saw last. */
 static void continue_clocks(void)
 {
     int64_t rt = replay_state.cached_clock[REPLAY_CLOCK_VIRTUAL_RT];
@@ -76,11 +78,13 @@ static void forget_log(void)
     lockstep.ready = false;
 }
 
+/* Rule 5: all that the backup received, up to the last batch of VL_GO_LIVE. */
 static bool caught_up(void)
 {
     return lockstep_log_drained() && lockstep_position() >= live_last;
 }
 
+/* Rule 7, in its order. The agent has won the arbitration. */
 static void go_live_bh(void *opaque)
 {
     struct lc_msg m = { .type = LC_VL_LIVE };
@@ -180,6 +184,7 @@ void lockstep_to_none(void)
     lockstep_parts_go_alone();
 }
 
+/* Rule 4: the agent has the grant, or nobody was ever bound. */
 void lockstep_go_alone(void)
 {
     struct lc_msg m = { .type = LC_VL_ALONE };
@@ -249,6 +254,10 @@ static void end_bh(void *opaque)
     timer_mod(end.timer, now);
 }
 
+/*
+ * Rule 11: a power-off is an entry of the log (paper, 3.3); the process ends
+ * when the replica has it.
+ */
 bool lockstep_shutdown_request(ShutdownCause reason)
 {
     if (!shutdown_caused_by_guest(reason) && !lockstep_in_action()) {
@@ -281,7 +290,7 @@ static void replay_end_bh(void *opaque)
     lockstep_exit(0);
 }
 
-/* Replaying: the log's last event. */
+/* Rule 11. Replaying: the log's last event; this replica never goes live. */
 void lockstep_replay_shutdown(ShutdownCause cause)
 {
     send_ended(lockstep_position() + 1, cause);

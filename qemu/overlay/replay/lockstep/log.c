@@ -22,6 +22,8 @@
  * A recording QEMU that has nothing to say commits an idle entry about every
  * 50 ms from a timer of the main loop: it proves that this QEMU is alive, and
  * bounds the number of instructions that the replica cannot know of.
+ *
+ * paper, 2.3 and 3.2; rules 3 and 10
  */
 #include "qemu/osdep.h"
 #include <sys/mman.h>
@@ -202,6 +204,7 @@ uint64_t lockstep_position(void)
 
 /* ---- recording ---------------------------------------------------------- */
 
+/* Rule 3: a QEMU that lives is heard, also while its guest is idle. */
 static void on_tick_record(void *opaque)
 {
     timer_mod(session.tick, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + IDLE_MS);
@@ -251,6 +254,7 @@ void lockstep_log_commit(void)
     batch.used = 0;
 }
 
+/* Rule 10: the ring has room for the largest batch. */
 static bool has_room(void)
 {
     return ft_ring_has_space(&session.ring,

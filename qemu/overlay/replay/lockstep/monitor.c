@@ -5,6 +5,8 @@
  * What an operator does to a protected guest must go through the log, or the
  * replica would not do it. Reset and power button do; questions need not. All
  * the rest is refused, with a message that says so.
+ *
+ * paper, 3.3; rule 11
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -40,6 +42,7 @@ static const char *const harmless[] = {
     NULL
 };
 
+/* Rule 11: NULL, or why @name may not be used now. */
 static const char *refused(const char *name)
 {
     bool recording = lockstep.cloning || lockstep.state == LOCKSTEP_RECORD;
