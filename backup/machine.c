@@ -33,7 +33,7 @@
 
 #include <string.h>
 
-#define IN(b, set) (((UINT32_C(1) << (b)->state) & (set)) != 0)
+#define IN FT_IN
 
 /* The primary is expected to be heard. */
 #define LISTENING (BAK_B(LOADING) | BAK_B(LOADED) | BAK_B(PROTECTED))
@@ -47,15 +47,11 @@ _Static_assert(BAK_ST_COUNT <= 32, "states fit a set");
 static struct bak_effect *bak_do(struct bak_update *up,
                                  enum bak_effect_kind kind)
 {
-    struct bak_effect *e;
-
     if (up->count == BAK_UPDATE_MAX) {
         FT_ILLEGAL();
     }
-    e = &up->effect[up->count++];
-    memset(e, 0, sizeof(*e));
-    e->kind = kind;
-    return e;
+    up->effect[up->count] = (struct bak_effect){ .kind = kind };
+    return &up->effect[up->count++];
 }
 
 static void bak_close(struct bak *b, struct bak_update *up)

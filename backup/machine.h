@@ -21,34 +21,14 @@
 #define BAK_MACHINE_H
 
 #include "backup/events.tbl.h"
+#include "common/core.h"
 #include "common/pair-state.h"
-#include "common/types.h"
 #include "logging-channel/wire.tbl.h" /* enum lc_end_reason */
 
-enum bak_state {
-#define S(NAME, name, pair) BAK_ST_##NAME,
-    BAK_STATES(S)
-#undef S
-    BAK_ST_COUNT
-};
-enum bak_event_kind {
-#define E(NAME, name, states) BAK_EV_##NAME,
-    BAK_EVENTS(E)
-#undef E
-    BAK_EV_COUNT
-};
-enum bak_effect_kind {
-#define F(NAME, name) BAK_DO_##NAME,
-    BAK_EFFECTS(F)
-#undef F
-    BAK_DO_COUNT
-};
-enum bak_reason {
-#define R(NAME, text) BAK_WHY_##NAME,
-    BAK_REASONS(R)
-#undef R
-    BAK_WHY_COUNT
-};
+enum bak_state { BAK_STATES(FT_NAME) BAK_ST_COUNT };
+enum bak_event_kind { BAK_EVENTS(FT_NAME) BAK_EV_COUNT };
+enum bak_effect_kind { BAK_EFFECTS(FT_NAME) BAK_DO_COUNT };
+enum bak_reason { BAK_REASONS(FT_NAME) BAK_WHY_COUNT };
 
 struct bak_event {
     enum bak_event_kind kind;

@@ -29,7 +29,7 @@
 
 #include <string.h>
 
-#define IN(p, set) (((UINT32_C(1) << (p)->state) & (set)) != 0)
+#define IN FT_IN
 
 /* The channel is open and both sides are expected to speak. */
 #define LINKED                                                             \
@@ -53,15 +53,11 @@ _Static_assert(PRI_ST_COUNT <= 32, "states fit a set");
 static struct pri_effect *pri_do(struct pri_update *up,
                                  enum pri_effect_kind kind)
 {
-    struct pri_effect *e;
-
     if (up->count == PRI_UPDATE_MAX) {
         FT_ILLEGAL();
     }
-    e = &up->effect[up->count++];
-    memset(e, 0, sizeof(*e));
-    e->kind = kind;
-    return e;
+    up->effect[up->count] = (struct pri_effect){ .kind = kind };
+    return &up->effect[up->count++];
 }
 
 static void pri_shut(struct pri *p, struct pri_update *up)

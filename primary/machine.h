@@ -20,35 +20,15 @@
 #ifndef PRI_MACHINE_H
 #define PRI_MACHINE_H
 
+#include "common/core.h"
 #include "common/pair-state.h"
-#include "common/types.h"
 #include "logging-channel/wire.tbl.h" /* enum lc_end_reason */
 #include "primary/events.tbl.h"
 
-enum pri_state {
-#define S(NAME, name, pair) PRI_ST_##NAME,
-    PRI_STATES(S)
-#undef S
-    PRI_ST_COUNT
-};
-enum pri_event_kind {
-#define E(NAME, name, states) PRI_EV_##NAME,
-    PRI_EVENTS(E)
-#undef E
-    PRI_EV_COUNT
-};
-enum pri_effect_kind {
-#define F(NAME, name) PRI_DO_##NAME,
-    PRI_EFFECTS(F)
-#undef F
-    PRI_DO_COUNT
-};
-enum pri_reason {
-#define R(NAME, text) PRI_WHY_##NAME,
-    PRI_REASONS(R)
-#undef R
-    PRI_WHY_COUNT
-};
+enum pri_state { PRI_STATES(FT_NAME) PRI_ST_COUNT };
+enum pri_event_kind { PRI_EVENTS(FT_NAME) PRI_EV_COUNT };
+enum pri_effect_kind { PRI_EFFECTS(FT_NAME) PRI_DO_COUNT };
+enum pri_reason { PRI_REASONS(FT_NAME) PRI_WHY_COUNT };
 enum pri_gate { PRI_GATE_FREE, PRI_GATE_SHUT, PRI_GATE_RULE };
 
 struct pri_event {

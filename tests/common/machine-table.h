@@ -32,7 +32,7 @@ static const char *const variant_name[] = {
 };
 
 static const char *const state_name[] = {
-#define S(NAME, name, pair) #NAME,
+#define S(NAME, name, pair) &#NAME[sizeof("PRI_ST_") - 1], /* ALONE */
     M_(STATES)(S)
 #undef S
 };

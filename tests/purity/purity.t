@@ -85,7 +85,7 @@ never() { # never LIST FILE...
 
 cd "$top_srcdir" || exit 99
 std='<(std(bool|def|int)|string|stdatomic)\.h>'
-common='"(common/)?(bytes|pair-state(\.tbl)?|ring|types)\.h"'
+common='"(common/)?(bytes|core|pair-state(\.tbl)?|ring|types)\.h"'
 
 bad=$(only "^($std|$common)$" common/*.h common/*.c)
 tell 'common includes itself and the C language'
