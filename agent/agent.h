@@ -102,6 +102,5 @@ void agent_pair_status(struct agent *a, struct ft_pair_status *s);
 json_t *agent_status(struct agent *a);          /* gives it */
 /* What is shown has changed: tell the clients. */
 void agent_changed(struct agent *a);
-int agent_unhex(lc_id *id, const char *hex);    /* 32 digits, dashes allowed */
 
 #endif

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <openssl/rand.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/host/id.h"
 #include "common/host/log.h"
 
 /* agent.sock appears when QEMU has said hello, so that the first command does
@@ -147,8 +147,9 @@ static int open_log(struct agent *a, const struct arguments *args,
 static int prepare(struct agent *a, const struct arguments *args,
                    struct ft_err *err)
 {
-    if (agent_unhex(&a->vm, args->vm) < 0 || strlen(args->vm) != 36) {
-        return ft_err_set(err, EINVAL, "--vm %s: not a UUID", args->vm);
+    if (!ft_uuid_parse(a->vm.b, args->vm)) {
+        return ft_err_set(err, EINVAL, "--vm %s: not a UUID in lower case",
+                          args->vm);
     }
     snprintf(a->uuid, sizeof(a->uuid), "%s", args->vm);
     snprintf(a->object, sizeof(a->object), "pair %.70s",
@@ -172,9 +173,7 @@ static int prepare(struct agent *a, const struct arguments *args,
         }
         setvbuf(a->trace, NULL, _IOLBF, 0);
     }
-    if (RAND_bytes(a->nonce.b, sizeof(a->nonce.b)) != 1) {
-        return ft_err_set(err, EIO, "no random numbers");
-    }
+    ft_random(a->nonce.b, sizeof(a->nonce.b));
     return 0;
 }
 

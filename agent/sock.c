@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/host/id.h"
 #include "common/host/log.h"
 
 #define CLIENTS_MAX 16
@@ -62,7 +63,7 @@ static int get_pair(json_t *line, lc_id *pair, uint64_t *generation,
     if (hex == NULL) {
         return -1;
     }
-    if (agent_unhex(pair, hex) < 0) {
+    if (!ft_unhex(pair->b, hex)) {
         return ft_err_set(err, EINVAL, "\"pair\" must be 32 hex digits");
     }
     if (get_number(line, "generation", 1, INT64_MAX, -1, &g, err) < 0) {

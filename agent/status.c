@@ -5,37 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void hex(char out[33], const lc_id *id)
-{
-    for (int i = 0; i < 16; i++) {
-        snprintf(out + 2 * i, 3, "%02x", id->b[i]);
-    }
-}
-
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0'
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10
-         : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-int agent_unhex(lc_id *id, const char *hex)
-{
-    int n = 0;
-
-    for (; *hex; hex++) {
-        if (*hex == '-') {
-            continue;
-        }
-        int d = digit(*hex);
-        if (d < 0 || n == 32) {
-            return -1;
-        }
-        id->b[n / 2] = (uint8_t)(n % 2 ? id->b[n / 2] | d : d << 4);
-        n++;
-    }
-    return n == 32 ? 0 : -1;
-}
+#include "common/host/id.h"
 
 /* Reasons may hold what a peer or QEMU said: never trust it to be UTF-8. */
 static void text(json_t *o, const char *key, const char *value)
@@ -90,11 +60,11 @@ void agent_pair_status(struct agent *a, struct ft_pair_status *s)
 json_t *agent_status(struct agent *a)
 {
     struct ft_pair_status s;
-    char pair[33];
+    char pair[FT_HEX_TEXT];
     json_t *o;
 
     agent_pair_status(a, &s);
-    hex(pair, &s.pair);
+    ft_hex(pair, s.pair.b);
     o = json_object();
     text(o, "uuid", a->uuid);
     text(o, "role", a->role);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* bytes.h - little-endian integers in byte strings, without casts */
+/* bytes.h - ids, and little-endian integers in byte strings, without casts */
 #ifndef FT_BYTES_H
 #define FT_BYTES_H
 
 #include <stdint.h>
+
+/* A VM's UUID, a pair's id, a nonce. */
+typedef struct { uint8_t b[16]; } ft_id;
 
 static inline void ft_put_u16(uint8_t *p, uint16_t v)
 {

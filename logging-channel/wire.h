@@ -7,6 +7,7 @@
 #ifndef LC_WIRE_H
 #define LC_WIRE_H
 
+#include "bytes.h"
 #include "wire.tbl.h"
 
 #include <stdbool.h>
@@ -17,7 +18,7 @@ typedef uint8_t lc_u8;
 typedef uint16_t lc_u16;
 typedef uint32_t lc_u32;
 typedef uint64_t lc_u64;
-typedef struct { uint8_t b[16]; } lc_id;
+typedef ft_id lc_id;
 typedef struct { uint8_t b[32]; } lc_key;
 /* Text of at most 255 bytes; s[n] is always 0 after a decode. */
 typedef struct { uint8_t n; char s[256]; } lc_str;

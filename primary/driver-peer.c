@@ -12,13 +12,13 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/host/fdpass.h"
+#include "common/host/id.h"
 #include "common/host/log.h"
 #include "role/farewell.h"
 
@@ -237,10 +237,7 @@ void pri_peer_connect(struct pri_driver *d)
 {
     struct ft_err err;
 
-    if (RAND_bytes(d->key.b, sizeof(d->key.b)) != 1) {
-        refuse(d, "no random numbers for the heartbeat's key");
-        return;
-    }
+    ft_random(d->key.b, sizeof(d->key.b));
     d->heartbeat = lc_heartbeat_open(d->c.loop, on_alive, d, &err);
     if (d->heartbeat == NULL) {
         refuse(d, err.text);

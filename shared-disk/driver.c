@@ -129,8 +129,8 @@ static void on_timer(struct ft_timer *t, void *arg)
 }
 
 struct tas_driver *tas_driver_open(
-    struct ev_loop *loop, const char *uri, const lc_id *vm,
-    const lc_id *pair, enum tas_side side, const lc_id *nonce,
+    struct ev_loop *loop, const char *uri, const ft_id *vm,
+    const ft_id *pair, enum tas_side side, const ft_id *nonce,
     const char *host,
     void (*decided)(struct tas_driver *d, enum tas_op op,
                     uint64_t generation, enum tas_result result, void *arg),

@@ -11,8 +11,8 @@
 
 #include <ev.h>
 
+#include "common/bytes.h"
 #include "common/host/err.h"
-#include "logging-channel/wire.h"
 #include "shared-disk/arbiter.h"
 #include "shared-disk/block.tbl.h"
 
@@ -23,8 +23,8 @@ struct tas_driver;
  * once for each operation; may begin the next or close d. Only the URI's form
  * is checked here. NULL: err. */
 struct tas_driver *tas_driver_open(
-    struct ev_loop *loop, const char *uri, const lc_id *vm,
-    const lc_id *pair, enum tas_side side, const lc_id *nonce,
+    struct ev_loop *loop, const char *uri, const ft_id *vm,
+    const ft_id *pair, enum tas_side side, const ft_id *nonce,
     const char *host,
     void (*decided)(struct tas_driver *d, enum tas_op op,
                     uint64_t generation, enum tas_result result, void *arg),

@@ -6,16 +6,16 @@
  */
 #include "shared-disk/file.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/host/id.h"
 
 #define MARK_TEXT "lockstep arbiter 1 "
 #define FOLDER 600        /* DIR and a UUID */
@@ -49,21 +49,6 @@ const char *tas_file_dir(const char *uri, struct ft_err *err)
 }
 
 /* ---- the mark ---- */
-
-static int random_hex(char *to, size_t digits)
-{
-    uint8_t bytes[16];
-    size_t i;
-
-    if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {
-        return -1;
-    }
-    for (i = 0; i < digits; i++) {
-        to[i] = "0123456789abcdef"[bytes[i / 2] >> (i % 2 ? 0 : 4) & 15];
-    }
-    to[digits] = '\0';
-    return 0;
-}
 
 static int sync_folder(const char *path, struct ft_err *err)
 {
@@ -134,8 +119,8 @@ int tas_file_id(const char *dir, char id[TAS_FILE_ID], struct ft_err *err)
 {
     enum { prefix = sizeof(MARK_TEXT) - 1 };
     char path[PATH], text[prefix + TAS_FILE_ID + 1];
+    uint8_t bytes[16];
     ssize_t n;
-    size_t i;
 
     snprintf(path, sizeof(path), "%s/" TAS_FILE_MARK, dir);
     n = read_file(path, text, sizeof(text), err);
@@ -152,13 +137,11 @@ int tas_file_id(const char *dir, char id[TAS_FILE_ID], struct ft_err *err)
         return ft_err_set(err, EINVAL, "arbiter %s: damaged, or not a mark",
                           path);
     }
-    for (i = 0; i < TAS_FILE_ID - 1; i++) {
-        if (!isxdigit((unsigned char)text[prefix + i])) {
-            return ft_err_set(err, EINVAL, "arbiter %s: damaged", path);
-        }
-    }
     memcpy(id, text + prefix, TAS_FILE_ID - 1);
     id[TAS_FILE_ID - 1] = '\0';
+    if (!ft_unhex(bytes, id)) {
+        return ft_err_set(err, EINVAL, "arbiter %s: damaged", path);
+    }
     return 0;
 }
 
@@ -205,9 +188,7 @@ static int move_aside(const char *dir, struct ft_err *err)
     DIR *d;
     int rc = 0;
 
-    if (random_hex(tag, 8) < 0) {
-        return ft_err_sys(err, errno, "random numbers");
-    }
+    ft_random_hex(tag, 8);
     snprintf(old, sizeof(old), "%s/.old-%s", dir, tag);
     if (mkdir(old, 0755) < 0) {
         return ft_err_sys(err, errno, "arbiter %s: cannot make", old);
@@ -250,9 +231,7 @@ int tas_file_format(const char *dir, bool force, char id[TAS_FILE_ID],
     if (marked && move_aside(dir, err) < 0) {
         return -1;
     }
-    if (random_hex(fresh, TAS_FILE_ID - 1) < 0) {
-        return ft_err_sys(err, errno, "random numbers");
-    }
+    ft_random_hex(fresh, TAS_FILE_ID - 1);
     n = snprintf(text, sizeof(text), MARK_TEXT "%s\n", fresh);
     snprintf(path, sizeof(path), "%s/" TAS_FILE_MARK, dir);
     snprintf(temp, sizeof(temp), "%s/.mark-%s", dir, fresh);
@@ -279,10 +258,10 @@ int tas_file_format(const char *dir, bool force, char id[TAS_FILE_ID],
 static void vm_folder(char *to, size_t cap, const char *dir,
                       const uint8_t vm[16])
 {
-    snprintf(to, cap, "%s/%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-             "%02x%02x%02x%02x%02x%02x", dir, vm[0], vm[1], vm[2], vm[3],
-             vm[4], vm[5], vm[6], vm[7], vm[8], vm[9], vm[10], vm[11], vm[12],
-             vm[13], vm[14], vm[15]);
+    char uuid[UUID_STR_LEN];
+
+    uuid_unparse_lower(vm, uuid);
+    snprintf(to, cap, "%s/%s", dir, uuid);
 }
 
 /* free.G and owned.G, G without leading zeros. */
@@ -344,16 +323,12 @@ static int read_block(const char *folder, enum tas_kind kind, uint64_t g,
 }
 
 /* A private name in the folder; unique, so that a crash leaves no trap. */
-static int private_path(char *to, size_t cap, const char *folder,
-                        struct ft_err *err)
+static void private_path(char *to, size_t cap, const char *folder)
 {
-    char tag[33];
+    char tag[FT_HEX_TEXT];
 
-    if (random_hex(tag, 32) < 0) {
-        return ft_err_sys(err, errno, "random numbers");
-    }
+    ft_random_hex(tag, 32);
     snprintf(to, cap, "%s/.try-%s", folder, tag);
-    return 0;
 }
 
 /* Change the folder, so that an NFS client asks its server for the names. A
@@ -363,9 +338,7 @@ void tas_file_refresh(const char *folder)
     char path[PATH];
     int fd;
 
-    if (private_path(path, sizeof(path), folder, NULL) < 0) {
-        return;
-    }
+    private_path(path, sizeof(path), folder);
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd >= 0) {
         close(fd);
@@ -506,8 +479,8 @@ static enum tas_status add_record(const char *folder, enum tas_kind kind,
     tas_block_make(&b, kind, g, who->vm, who->pair, who->side, who->nonce,
                    who->host);
     tas_block_encode(&b, bytes);
-    if (private_path(private, sizeof(private), folder, err) < 0 ||
-        write_file(private, bytes, sizeof(bytes), err) < 0) {
+    private_path(private, sizeof(private), folder);
+    if (write_file(private, bytes, sizeof(bytes), err) < 0) {
         return TAS_UNKNOWN;
     }
     status = link_private(private, folder, kind, g, who, err);
@@ -583,33 +556,6 @@ enum tas_status tas_file_write(const char *dir, const struct tas_who *who,
 
 /* ---- all VMs ---- */
 
-static bool parse_uuid(const char *s, uint8_t out[16])
-{
-    static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-    size_t i, n = 0;
-
-    if (strlen(s) != sizeof(form) - 1) {
-        return false;
-    }
-    memset(out, 0, 16);
-    for (i = 0; form[i]; i++) {
-        if (form[i] == '-') {
-            if (s[i] != '-') {
-                return false;
-            }
-        } else if (!isxdigit((unsigned char)s[i]) ||
-                   isupper((unsigned char)s[i])) {
-            return false;
-        } else {
-            int v = s[i] <= '9' ? s[i] - '0' : s[i] - 'a' + 10;
-
-            out[n / 2] = (uint8_t)(out[n / 2] << 4 | v);
-            n++;
-        }
-    }
-    return true;
-}
-
 int tas_file_each(const char *dir,
                   void (*fn)(const struct tas_block *b, const char *wrong,
                              void *arg),
@@ -631,7 +577,7 @@ int tas_file_each(const char *dir,
         struct ft_err why;
         uint8_t vm[16];
 
-        if (!parse_uuid(e->d_name, vm)) {
+        if (!ft_uuid_parse(vm, e->d_name)) {
             continue;
         }
         if (tas_file_read(dir, vm, &b, &why) < 0) {

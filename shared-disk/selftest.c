@@ -24,12 +24,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/host/clock.h"
+#include "common/host/id.h"
 #include "shared-disk/file.h"
 
 #define DEFAULT_ROUNDS 200
@@ -40,7 +40,7 @@ struct contender {
     const char *uri, *dir;
     char folder[600];
     struct tas_who who;
-    char me[33], other[33];
+    char me[FT_HEX_TEXT], other[FT_HEX_TEXT];
     bool leads;
     unsigned rounds, wait_ms;
     void (*progress)(unsigned round, unsigned rounds, void *arg);
@@ -48,15 +48,6 @@ struct contender {
     struct tas_selftest_result r;
     double total_ms;
 };
-
-static void to_hex(char out[33], const uint8_t in[16])
-{
-    int i;
-
-    for (i = 0; i < 16; i++) {
-        snprintf(out + 2 * i, 3, "%02x", in[i]);
-    }
-}
 
 /* ---- meeting ---- */
 
@@ -117,6 +108,7 @@ static int wait_flag(struct contender *c, const char *a, const char *b,
 /* The nonces in the folder but ours; the number of them. */
 static int find_other(struct contender *c)
 {
+    uint8_t nonce[16];
     struct dirent *e;
     int n = 0;
     DIR *d;
@@ -125,8 +117,9 @@ static int find_other(struct contender *c)
     d = opendir(c->folder);
     while (d && (e = readdir(d))) {
         if (!strncmp(e->d_name, "nonce.", 6) &&
-            strlen(e->d_name) == 6 + 32 && strcmp(e->d_name + 6, c->me)) {
-            memcpy(c->other, e->d_name + 6, 33);
+            ft_unhex(nonce, e->d_name + 6) &&
+            strcmp(e->d_name + 6, c->me)) {
+            ft_hex(c->other, nonce);
             n++;
         }
     }
@@ -138,16 +131,13 @@ static int find_other(struct contender *c)
 
 static void mix_vm(struct contender *c)
 {
-    char vm[33];
+    uint8_t other[16];
     int i;
 
+    ft_unhex(other, c->other);
     for (i = 0; i < 16; i++) {
-        unsigned byte = 0;
-
-        sscanf(c->other + 2 * i, "%2x", &byte);
-        c->who.vm[i] = (uint8_t)(c->who.nonce[i] ^ byte);
+        c->who.vm[i] = c->who.nonce[i] ^ other[i];
     }
-    to_hex(vm, c->who.vm);
     memcpy(c->who.pair, c->who.vm, 16);
 }
 
@@ -386,8 +376,7 @@ static void remove_folder(const char *path)
 
 static void clean_up(struct contender *c)
 {
-    const uint8_t *v = c->who.vm;
-    char path[700], bye[64];
+    char path[700], bye[64], uuid[UUID_STR_LEN];
     struct ft_err ignored;
 
     snprintf(bye, sizeof(bye), "bye.%s", c->leads ? c->other : c->me);
@@ -396,10 +385,8 @@ static void clean_up(struct contender *c)
         return;
     }
     wait_flag(c, bye, NULL, &ignored);
-    snprintf(path, sizeof(path), "%s/%02x%02x%02x%02x-%02x%02x-%02x%02x-"
-             "%02x%02x-%02x%02x%02x%02x%02x%02x", c->dir, v[0], v[1], v[2],
-             v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12],
-             v[13], v[14], v[15]);
+    uuid_unparse_lower(c->who.vm, uuid);
+    snprintf(path, sizeof(path), "%s/%s", c->dir, uuid);
     remove_folder(path);
     remove_folder(c->folder);
 }
@@ -409,10 +396,8 @@ static int contend(struct contender *c, struct ft_err *err)
     unsigned g;
     int rc = 0;
 
-    if (getrandom(c->who.nonce, 16, 0) != 16) {
-        return ft_err_sys(err, errno, "random numbers");
-    }
-    to_hex(c->me, c->who.nonce);
+    ft_random(c->who.nonce, sizeof(c->who.nonce));
+    ft_hex(c->me, c->who.nonce);
     if (meet(c, err) < 0) {
         return -1;
     }
@@ -465,7 +450,6 @@ int tas_selftest_run(const struct tas_selftest *t,
     struct contender c = { .uri = t->uri };
     char name[64], id[TAS_FILE_ID], text[FT_ERR_TEXT];
     struct contender second;
-    unsigned tag = 0;
     pid_t pid = -1;
     int rc, from = -1;
 
@@ -478,13 +462,10 @@ int tas_selftest_run(const struct tas_selftest *t,
         return ft_err_set(err, EINVAL, "arbiter test %s: a name of at most "
                           "48 bytes without '/' is needed", t->with);
     }
-    if (getrandom(&tag, sizeof(tag), 0) != sizeof(tag)) {
-        return ft_err_sys(err, errno, "random numbers");
-    }
     if (t->with) {
         snprintf(name, sizeof(name), "%s", t->with);
     } else {
-        snprintf(name, sizeof(name), "%08x", tag);
+        ft_random_hex(name, 8);
     }
     snprintf(c.folder, sizeof(c.folder), "%s/.selftest-%s", c.dir, name);
     c.rounds = t->rounds ? t->rounds : DEFAULT_ROUNDS;

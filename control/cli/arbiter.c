@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "logging-channel/wire.h"
+#include "common/host/id.h"
 #include "shared-disk/file.h"
 #include "shared-disk/selftest.h"
 
@@ -58,12 +58,10 @@ static int format(const char *dir, bool force)
 static void show_record(const struct tas_block *b, const char *wrong,
                         void *arg)
 {
-    char uuid[37], *p = uuid;
+    char uuid[UUID_STR_LEN];
     unsigned *n = arg;
 
-    for (int i = 0; i < 16; i++)
-        p += sprintf(p, i == 3 || i == 5 || i == 7 || i == 9 ? "%02x-"
-                     : "%02x", b->vm[i]);
+    uuid_unparse_lower(b->vm, uuid);
     if (wrong) {
         printf("%s  unreadable: %s\n", uuid, wrong);
     } else if (b->state == TAS_BLOCK_OWNED) {

@@ -45,12 +45,13 @@
 
 #include "common/host/clock.h"
 #include "common/host/err.h"
+#include "common/host/id.h"
 #include "common/host/loop.h"
 #include "common/host/options.h"
 #include "control/domain/domain.h"
 #include "logging-channel/wire.h"
 
-#define CTL_UUID 37
+#define CTL_UUID UUID_STR_LEN
 #define CTL_NAME 256
 #define CTL_URI 512
 
@@ -201,7 +202,6 @@ struct proof {
     char file[1024];            /* path of the nonce file */
     char nonce[33];
 };
-void random_hex(char *out, size_t digits);
 /* Write a nonce file in the folder of `path` (folder: path is the folder). */
 int prove_write(const char *path, bool folder, const char *host,
                 struct proof *p, struct ft_err *err);
@@ -218,10 +218,6 @@ const char *arbiter_folder(const char *uri);
  * it, "": free. */
 int arbiter_record(const char *uri, const char *uuid, uint64_t *g,
                    char owner[CTL_NAME], struct ft_err *err);
-void uuid_text(const lc_id *id, char out[CTL_UUID]);
-void uuid_bytes(const char *uuid, lc_id *id);
-/* Is it one, as libvirt writes them? What a peer says becomes a file name. */
-bool uuid_is(const char *text);
 
 /* peer.c */
 struct peer;

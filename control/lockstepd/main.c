@@ -121,7 +121,7 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
     h->ctl = ctl;
     h->fd = fd;
     h->kind = kind;
-    uuid_text(vm, h->uuid);
+    uuid_unparse_lower(vm->b, h->uuid);
     snprintf(h->from, sizeof(h->from), "%s", from);
     if (ctl_thread(&ctl->connections, handover_thread, h, &err) == 0)
         return;
@@ -194,7 +194,7 @@ static void find_agents(struct ctl *ctl)
     snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_run);
     d = opendir(dir);
     while (d && (e = readdir(d))) {
-        if (uuid_is(e->d_name) && agent_alive(ctl, e->d_name))
+        if (ft_uuid_is(e->d_name) && agent_alive(ctl, e->d_name))
             keeper_start(ctl, registry_vm(ctl, e->d_name, NULL));
     }
     if (d)

@@ -17,22 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/host/id.h"
 #include "shared-disk/file.h"
-
-void random_hex(char *out, size_t digits)
-{
-    uint8_t b[32];
-
-    if (digits / 2 > sizeof(b) ||
-        getrandom(b, digits / 2, 0) != (ssize_t)(digits / 2))
-        abort();
-    for (size_t i = 0; i < digits / 2; i++)
-        sprintf(out + 2 * i, "%02x", b[i]);
-}
 
 int prove_write(const char *path, bool folder, const char *host,
                 struct proof *p, struct ft_err *err)
@@ -45,8 +34,8 @@ int prove_write(const char *path, bool folder, const char *host,
         return ft_err_sys(err, errno, "%s", path);
     if (!folder)
         dir = dirname(real);
-    random_hex(tag, 16);
-    random_hex(p->nonce, 32);
+    ft_random_hex(tag, 16);
+    ft_random_hex(p->nonce, 32);
     if (snprintf(p->file, sizeof(p->file), "%s/.lockstep-%s-%s", dir, host,
                  tag) >= (int)sizeof(p->file)) {
         *p->file = 0;
@@ -186,51 +175,18 @@ int arbiter_record(const char *uri, const char *uuid, uint64_t *g,
 {
     const char *dir = tas_file_dir(uri, err);
     struct tas_block b;
-    lc_id vm;
+    uint8_t vm[16];
 
     *g = 0;
     *owner = 0;
     if (!dir)
         return -1;
-    uuid_bytes(uuid, &vm);
-    if (tas_file_read(dir, vm.b, &b, err) < 0)
+    if (!ft_uuid_parse(vm, uuid))
+        return ft_err_set(err, EINVAL, "vm %s: not a UUID", uuid);
+    if (tas_file_read(dir, vm, &b, err) < 0)
         return -1;
     *g = b.generation;
     if (b.state == TAS_BLOCK_OWNED)
         snprintf(owner, CTL_NAME, "%s", b.host);
     return 0;
-}
-
-void uuid_text(const lc_id *id, char out[CTL_UUID])
-{
-    char *p = out;
-
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *p++ = '-';
-        p += sprintf(p, "%02x", id->b[i]);
-    }
-}
-
-bool uuid_is(const char *text)
-{
-    for (int i = 0; i < CTL_UUID - 1; i++) {
-        if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-'
-            : !text[i] || !strchr("0123456789abcdef", text[i]))
-            return false;
-    }
-    return !text[CTL_UUID - 1];
-}
-
-void uuid_bytes(const char *uuid, lc_id *id)
-{
-    unsigned v;
-
-    memset(id, 0, sizeof(*id));
-    for (int i = 0; i < 16 && *uuid; i++, uuid += 2) {
-        uuid += *uuid == '-';
-        if (sscanf(uuid, "%2x", &v) != 1)
-            return;
-        id->b[i] = (uint8_t)v;
-    }
 }

@@ -262,7 +262,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
         g = w->vm->generation;
     w->generation = g + 1;
     pthread_mutex_unlock(&w->ctl->lock);
-    random_hex(w->pair, 32);
+    ft_random_hex(w->pair, 32);
     return 0;
 }
 

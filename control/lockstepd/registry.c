@@ -164,7 +164,7 @@ static void load_one(struct ctl *ctl, const char *path)
     const char *uuid = json_string_value(json_object_get(o, "uuid"));
     struct vm *vm;
 
-    if (!uuid || !uuid_is(uuid)) {
+    if (!uuid || !ft_uuid_is(uuid)) {
         ft_warning("file %s: not a domain's state, ignored (%s)", path,
                    o ? "no uuid" : je.text);
         json_decref(o);

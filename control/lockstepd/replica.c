@@ -254,7 +254,7 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
     size_t n = json_array_size(files);
     char address[128];
 
-    if (!uuid_is(uuid) || n > FILES_MAX || s->proof) {
+    if (!ft_uuid_is(uuid) || n > FILES_MAX || s->proof) {
         ft_err_set(err, EINVAL, "request check: malformed");
         return NULL;
     }
@@ -369,7 +369,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     struct vm *vm;
     char dir[600];
 
-    if (!s->proof || s->vm || !uuid_is(uuid) || strcmp(uuid, s->checked)) {
+    if (!s->proof || s->vm || !ft_uuid_is(uuid) || strcmp(uuid, s->checked)) {
         ft_err_set(err, EINVAL, "request start: malformed");
         return NULL;
     }

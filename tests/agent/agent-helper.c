@@ -10,6 +10,7 @@
  *                                    connection to the agent at SOCK, and
  *                                    print its answer
  */
+#include <errno.h>
 #include <ev.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/host/fdpass.h"
+#include "common/host/id.h"
 #include "common/host/jsonline.h"
 #include "logging-channel/server.h"
 #include "shared-disk/file.h"
@@ -55,20 +57,6 @@ static void on_connection(int fd, enum lc_kind kind, const lc_id *vm,
     close(fd);
 }
 
-static void unhex(uint8_t out[16], const char *hex)
-{
-    int n = 0;
-
-    for (; *hex != '\0' && n < 32; hex++) {
-        unsigned digit;
-
-        if (*hex != '-' && sscanf(hex, "%1x", &digit) == 1) {
-            out[n / 2] = (uint8_t)(out[n / 2] << 4 | digit);
-            n++;
-        }
-    }
-}
-
 static int take(const char *dir, const char *vm, const char *pair, int side,
                 struct ft_err *err)
 {
@@ -77,8 +65,9 @@ static int take(const char *dir, const char *vm, const char *pair, int side,
     struct tas_record seen;
     struct tas_block b;
 
-    unhex(who.vm, vm);
-    unhex(who.pair, pair);
+    if (!ft_uuid_parse(who.vm, vm) || !ft_unhex(who.pair, pair)) {
+        return ft_err_set(err, EINVAL, "not an id");
+    }
     if (tas_file_read(dir, who.vm, &b, err) < 0) {
         return -1;
     }

@@ -138,7 +138,7 @@ core='common'
 parts="$core logging-channel shared-disk"
 bad=$(layer common
       layer logging-channel $core
-      layer shared-disk $core logging-channel
+      layer shared-disk $core
       layer role $parts
       layer primary $parts role
       layer backup $parts role

@@ -197,9 +197,9 @@ static void decided(struct tas_driver *d, enum tas_op op,
     }
 }
 
-static lc_id test_id(uint8_t byte)
+static ft_id test_id(uint8_t byte)
 {
-    lc_id id;
+    ft_id id;
 
     memset(id.b, byte, sizeof(id.b));
     return id;
@@ -207,7 +207,7 @@ static lc_id test_id(uint8_t byte)
 
 static void side_open(struct side *s, enum tas_side side, uint8_t nonce)
 {
-    lc_id vm = test_id(1), pair = test_id(2), n = test_id(nonce);
+    ft_id vm = test_id(1), pair = test_id(2), n = test_id(nonce);
     struct ft_err err;
 
     memset(s, 0, sizeof(*s));

@@ -205,28 +205,6 @@ static void programs_are_told_apart(void)
     g_assert_nonnull(strstr(err.text, "/nowhere"));
 }
 
-static void uuids_keep_their_bytes(void)
-{
-    char text[CTL_UUID];
-    lc_id id;
-
-    uuid_bytes(UUID, &id);
-    g_assert_cmpuint(id.b[0], ==, 0x5c);
-    g_assert_cmpuint(id.b[15], ==, 0x01);
-    uuid_text(&id, text);
-    g_assert_cmpstr(text, ==, UUID);
-}
-
-static void what_is_no_uuid_is_told(void)
-{
-    g_assert_true(uuid_is(UUID));
-    g_assert_false(uuid_is(""));
-    g_assert_false(uuid_is(UUID "0"));
-    g_assert_false(uuid_is("5c6bfa24-b6cb-4b6e-8b3d-0d9a6f3e1a0"));
-    g_assert_false(uuid_is("5C6BFA24-B6CB-4B6E-8B3D-0D9A6F3E1A01"));
-    g_assert_false(uuid_is("../../../../../../../../etc/lockstep"));
-}
-
 int main(int argc, char **argv)
 {
     char template[] = "/tmp/lockstep-state-XXXXXX";
@@ -241,8 +219,6 @@ int main(int argc, char **argv)
     g_test_add_func("/registry/one-command", one_command_at_a_time);
     g_test_add_func("/prove/files", a_proof_is_read_where_it_was_written);
     g_test_add_func("/prove/build-id", programs_are_told_apart);
-    g_test_add_func("/uuid", uuids_keep_their_bytes);
-    g_test_add_func("/uuid/is", what_is_no_uuid_is_told);
     rc = g_test_run();
     {
         g_autofree char *clean = g_strdup_printf("rm -rf '%s'", dir);
