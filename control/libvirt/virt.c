@@ -8,7 +8,7 @@
  * How long a call on it may take is bounded by libvirt's keepalive; opening has
  * no bound of its own, so a thread does that and the callers wait for OPEN_S.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/libvirt/virt.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "common/host/log.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/sizes.h"
 
 #define OPEN_S 5
 
@@ -82,7 +84,7 @@ static void *open_thread(void *arg)
     ctl->virt_opening = false;
     pthread_cond_broadcast(&ctl->virt_opened);
     pthread_mutex_unlock(&ctl->virt_lock);
-    ctl_thread_end(&ctl->keepers);
+    thread_end(&ctl->background);
     return NULL;
 }
 
@@ -93,7 +95,7 @@ static int wait_opened(struct ctl *ctl, struct ft_err *err)
     struct timespec *until = &ctl->virt_until;
 
     if (!ctl->virt_opening) {
-        if (ctl_thread(&ctl->keepers, open_thread, ctl, err) < 0)
+        if (thread_start(&ctl->background, open_thread, ctl, err) < 0)
             return -1;
         ctl->virt_opening = true;
         clock_gettime(CLOCK_MONOTONIC, until);

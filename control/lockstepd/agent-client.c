@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * agents.c - start an agent, talk to it
+ * agent-client.c - start an agent, talk to it
  *
  * An agent is a session of its own: it outlives lockstepd, and a new
  * lockstepd finds it again by its socket. A second agent of the same domain
  * ends by itself (the first holds a lock).
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/agent-client.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +21,9 @@
 #include "common/host/fdpass.h"
 #include "common/host/jsonline.h"
 #include "common/host/log.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/vm.h"
 
 extern char **environ;
 
@@ -38,7 +41,7 @@ uint64_t status_number(const json_t *status, const char *key)
     return (uint64_t)json_integer_value(json_object_get(status, key));
 }
 
-int agent_open(struct ctl *ctl, const char *uuid, struct ft_err *err)
+int agent_client_open(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
     char path[600];
 
@@ -47,9 +50,9 @@ int agent_open(struct ctl *ctl, const char *uuid, struct ft_err *err)
     return ft_unix_connect(path, SOCK_STREAM, err);
 }
 
-bool agent_alive(struct ctl *ctl, const char *uuid)
+bool agent_client_alive(struct ctl *ctl, const char *uuid)
 {
-    int fd = agent_open(ctl, uuid, NULL);
+    int fd = agent_client_open(ctl, uuid, NULL);
 
     if (fd >= 0)
         close(fd);
@@ -74,13 +77,14 @@ static int send_command(int sock, json_t *command, int fd,
     return n < 0 ? -1 : 0;
 }
 
-int agent_request(struct ctl *ctl, const char *uuid, json_t *command, int fd,
-                  json_t **reply, int timeout_ms, struct ft_err *err)
+int agent_client_request(struct ctl *ctl, const char *uuid, json_t *command,
+                         int fd, json_t **reply, int timeout_ms,
+                         struct ft_err *err)
 {
     ft_ns end = ft_monotonic() + (ft_ns)timeout_ms * FT_NS_PER_MS;
     struct ft_json_reader r;
     json_t *line = NULL;
-    int rc = -1, n, sock = agent_open(ctl, uuid, err);
+    int rc = -1, n, sock = agent_client_open(ctl, uuid, err);
 
     if (reply)
         *reply = NULL;
@@ -126,18 +130,18 @@ out:
     return rc;
 }
 
-int agent_status(struct ctl *ctl, const char *uuid, json_t **status,
-                 struct ft_err *err)
+int agent_client_status(struct ctl *ctl, const char *uuid, json_t **status,
+                        struct ft_err *err)
 {
-    return agent_request(ctl, uuid, json_pack("{s:s}", "do", "status"), -1,
-                         status, 3000, err);
+    return agent_client_request(ctl, uuid, json_pack("{s:s}", "do", "status"),
+                                -1, status, 3000, err);
 }
 
-int agent_order(struct ctl *ctl, const char *uuid, const char *what,
-                struct ft_err *err)
+int agent_client_order(struct ctl *ctl, const char *uuid, const char *what,
+                       struct ft_err *err)
 {
-    return agent_request(ctl, uuid, json_pack("{s:s}", "do", what), -1, NULL,
-                         5000, err);
+    return agent_client_request(ctl, uuid, json_pack("{s:s}", "do", what), -1,
+                                NULL, 5000, err);
 }
 
 static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
@@ -185,17 +189,17 @@ static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
     return 0;
 }
 
-int agent_ensure(struct ctl *ctl, const char *uuid, struct ft_err *err)
+int agent_client_ensure(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
     char dir[600];
 
-    if (agent_alive(ctl, uuid))
+    if (agent_client_alive(ctl, uuid))
         return 0;
-    if (vm_run_dir(ctl, uuid, dir, sizeof(dir), err) < 0 ||
+    if (registry_run_dir(ctl, uuid, dir, sizeof(dir), err) < 0 ||
         spawn_agent(ctl, uuid, err) < 0)
         return -1;
     for (int waited = 0; waited < START_MS; waited += 20) {
-        if (agent_alive(ctl, uuid))
+        if (agent_client_alive(ctl, uuid))
             return 0;
         poll(NULL, 0, 20);
     }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * client.c - one thread per lockstep command on lockstepd.sock
+ * commands.c - one thread per lockstep command on lockstepd.sock
  *
  * A client sends one object, {"do":"protect","domain":...}, and gets lines:
  * {"line":TEXT} and {"progress":{...}} while it lasts, at the end
  * {"ok":true,...} or {"ok":false,"error":TEXT}. A client that hangs up
  * cancels its command.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/commands.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,8 +19,17 @@
 
 #include "common/host/jsonline.h"
 #include "common/host/log.h"
+#include "control/libvirt/virt.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/job.h"
+#include "control/lockstepd/protect.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/status.h"
+#include "control/lockstepd/unprotect.h"
+#include "control/lockstepd/vm.h"
 
-static void say(int fd, json_t *o)
+static void send_line(int fd, json_t *o)
 {
     if (ft_json_client_send(fd, o, NULL) < 0)
         shutdown(fd, SHUT_RDWR);   /* as if it had hung up */
@@ -28,32 +37,36 @@ static void say(int fd, json_t *o)
 }
 
 /* Only to look at: dropped while the client, maybe stopped, does not read. */
-static void progress(struct job *job, const char *phase, int percent,
-                     const char *text)
+static void send_progress(struct job *job, const char *phase, int percent,
+                          const char *text)
 {
     struct pollfd p = { .fd = job->cancel_fd, .events = POLLOUT };
 
     if (poll(&p, 1, 0) != 1)
         return;
-    say(job->cancel_fd, json_pack("{s:{s:s,s:i,s:s}}", "progress", "phase",
-                                  phase, "percent", percent, "text", text));
+    send_line(job->cancel_fd, json_pack(
+        "{s:{s:s,s:i,s:s}}", "progress", "phase", phase, "percent", percent,
+        "text", text));
 }
 
 /* ---- prepare ------------------------------------------------------------ */
 
 /* Of a refused command only what stands against it: nothing was changed. */
-static void say_report(int fd, const struct dom_report *r, bool done)
+static void send_report(int fd, const struct dom_report *r, bool done)
 {
+    static const char *const kind[] = {
+        [DOM_CHANGED] = "changed", [DOM_RESTORED] = "restored",
+        [DOM_REFUSED] = "refused",
+    };
+
     for (size_t i = 0; i < r->n; i++) {
         const struct dom_line *l = &r->line[i];
 
         if (!done && l->kind != DOM_REFUSED)
             continue;
-        say(fd, json_pack("{s:s,s:s,s:s,s:s*}", "line",
-                          l->kind == DOM_REFUSED ? "refused"
-                          : l->kind == DOM_CHANGED ? "changed" : "restored",
-                          "object", l->object, "text", l->text, "action",
-                          l->action));
+        send_line(fd, json_pack("{s:s,s:s,s:s,s:s*}", "line", kind[l->kind],
+                                "object", l->object, "text", l->text,
+                                "action", l->action));
     }
 }
 
@@ -109,7 +122,7 @@ static int redefine(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
     rc = virt_cpu_supported(ctl, &f, ctl->options.paths_emulator, err);
     dom_facts_clear(&f);
     /* What may fail for want of room comes before the definition changes. */
-    if (rc < 0 || vm_run_dir(ctl, vm->uuid, dir, sizeof(dir), err) < 0 ||
+    if (rc < 0 || registry_run_dir(ctl, vm->uuid, dir, sizeof(dir), err) < 0 ||
         set_prepared(ctl, vm, true, err) < 0)
         return -1;
     if (virt_define(conn, doc, err) == 0)
@@ -165,7 +178,7 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
             ft_info("domain %s: %s", vm->name,
                     undo ? "prepare undone" : "prepared");
     }
-    say_report(fd, &r, rc == 0);
+    send_report(fd, &r, rc == 0);
     dom_report_clear(&r);
     dom_free(doc);
     return rc;
@@ -223,9 +236,10 @@ static json_t *do_status(struct ctl *ctl, json_t *q, struct ft_err *err)
 
 /* ---- the thread --------------------------------------------------------- */
 
-static json_t *obey(struct ctl *ctl, int fd, json_t *q, struct ft_err *err)
+static json_t *run_command(struct ctl *ctl, int fd, json_t *q,
+                           struct ft_err *err)
 {
-    struct job job = { .ctl = ctl, .cancel_fd = fd, .progress = progress };
+    struct job job = { .ctl = ctl, .cancel_fd = fd, .progress = send_progress };
     const char *what = status_text(q, "do");
     const char *domain = status_text(q, "domain");
     char summary[512] = "";
@@ -252,7 +266,7 @@ static json_t *obey(struct ctl *ctl, int fd, json_t *q, struct ft_err *err)
                                      summary);
 }
 
-void *client_thread(void *arg)
+void *commands_thread(void *arg)
 {
     struct incoming *in = arg;
     struct ft_json_reader r;
@@ -261,18 +275,18 @@ void *client_thread(void *arg)
 
     ft_json_reader_init(&r, in->fd);
     if (ft_json_reader_next(&r, &q, 5000, &err) == 1) {
-        reply = obey(in->ctl, in->fd, q, &err);
+        reply = run_command(in->ctl, in->fd, q, &err);
         if (!reply)
             reply = json_pack("{s:b,s:s}", "ok", 0, "error", err.text);
         if (!reply)
             reply = json_pack("{s:b,s:s}", "ok", 0, "error",
                               "it failed for a reason that is not text");
-        say(in->fd, reply);
+        send_line(in->fd, reply);
         json_decref(q);
     }
     ft_json_reader_done(&r);
     close(in->fd);
-    ctl_thread_end(&in->ctl->commands);
+    thread_end(&in->ctl->commands);
     free(in);
     return NULL;
 }

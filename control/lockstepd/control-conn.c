@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * peer.c - a CONTROL connection between two lockstepds, as blocking calls
+ * control-conn.c - a CONTROL connection to another lockstepd, as blocking
+ * calls
  *
  * The connection itself is logging-channel/conn.h on a loop of this thread's
  * own, which runs only while a call waits. Requests and replies are JSON, one
  * at a time.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/control-conn.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,12 +19,16 @@
 
 #include "common/host/log.h"
 #include "common/host/loop.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/job.h"
+#include "control/lockstepd/sizes.h"
 #include "logging-channel/conn.h"
 
 #define OPEN_S 10
 #define IDLE_S 600     /* a session whose client says nothing */
 
-struct peer {
+struct control_conn {
     struct ctl *ctl;
     struct job *job;          /* or NULL */
     struct ev_loop *loop;
@@ -37,22 +42,22 @@ struct peer {
     json_t *inbox;
 };
 
-static void die(struct peer *p, const struct ft_err *why)
+static void end_conn(struct control_conn *p, const struct ft_err *why)
 {
     if (!p->why.code)
         p->why = *why;
     ev_break(p->loop, EVBREAK_ALL);
 }
 
-static void die_of(struct peer *p, int code, const char *text)
+static void end_conn_of(struct control_conn *p, int code, const char *text)
 {
     struct ft_err e;
 
     ft_err_set(&e, code, "host %s: %s", p->host, text);
-    die(p, &e);
+    end_conn(p, &e);
 }
 
-static void send_hello(struct peer *p)
+static void send_hello(struct control_conn *p)
 {
     struct lc_msg m = { .type = LC_HELLO };
 
@@ -63,7 +68,7 @@ static void send_hello(struct peer *p)
 
 static void on_ready(struct lc_conn *c, void *arg)
 {
-    struct peer *p = arg;
+    struct control_conn *p = arg;
 
     (void)c;
     p->ready = true;
@@ -71,22 +76,22 @@ static void on_ready(struct lc_conn *c, void *arg)
         send_hello(p);
 }
 
-static void take_json(struct peer *p, const lc_blob *b)
+static void take_json(struct control_conn *p, const lc_blob *b)
 {
     json_error_t je;
     json_t *o = json_loadb((const char *)b->p, b->n, 0, &je);
 
     if (!json_is_object(o) || p->inbox) {
         json_decref(o);
-        die_of(p, EPROTO, o ? "it speaks out of turn"
-                            : "it sent something that is not JSON");
+        end_conn_of(p, EPROTO, o ? "it speaks out of turn"
+                                 : "it sent something that is not JSON");
         return;
     }
     p->inbox = o;
     ev_break(p->loop, EVBREAK_ALL);
 }
 
-static void on_hello(struct peer *p, struct lc_conn *c,
+static void on_hello(struct control_conn *p, struct lc_conn *c,
                      const struct lc_hello *h)
 {
     struct lc_msg m = { .type = LC_WELCOME };
@@ -98,7 +103,8 @@ static void on_hello(struct peer *p, struct lc_conn *c,
                    "host name that you give");
         lc_conn_send(c, &m);
         lc_conn_flush(c);
-        die_of(p, EACCES, "its certificate does not carry the name it gives");
+        end_conn_of(p, EACCES,
+                    "its certificate does not carry the name it gives");
         return;
     }
     snprintf(p->host, sizeof(p->host), "%s", h->host.s);
@@ -111,7 +117,7 @@ static void on_hello(struct peer *p, struct lc_conn *c,
 static void on_frame(struct lc_conn *c, const struct lc_frame *head,
                      const struct lc_msg *m, void *arg)
 {
-    struct peer *p = arg;
+    struct control_conn *p = arg;
 
     (void)head;
     switch (m->type) {
@@ -123,7 +129,7 @@ static void on_frame(struct lc_conn *c, const struct lc_frame *head,
         ev_break(p->loop, EVBREAK_ALL);
         break;
     case LC_REFUSE:
-        die_of(p, ECONNREFUSED, m->u.refuse.text.s);
+        end_conn_of(p, ECONNREFUSED, m->u.refuse.text.s);
         break;
     case LC_REQUEST:
         take_json(p, &m->u.request.json);
@@ -132,19 +138,19 @@ static void on_frame(struct lc_conn *c, const struct lc_frame *head,
         take_json(p, &m->u.reply.json);
         break;
     default:
-        die_of(p, EPROTO, "it sent a message that does not belong here");
+        end_conn_of(p, EPROTO, "it sent a message that does not belong here");
     }
 }
 
 static void on_closed(struct lc_conn *c, const struct ft_err *why, void *arg)
 {
     (void)c;
-    die(arg, why);
+    end_conn(arg, why);
 }
 
 static void on_drained(struct lc_conn *c, void *arg)
 {
-    struct peer *p = arg;
+    struct control_conn *p = arg;
 
     (void)c;
     ev_break(p->loop, EVBREAK_ALL);
@@ -156,8 +162,9 @@ static const struct lc_conn_ops conn_ops = {
 };
 
 /* Run the loop until `done` says so, or the time is up. */
-static int run(struct peer *p, bool (*done)(const struct peer *p),
-               int timeout_s, struct ft_err *err)
+static int run_until(struct control_conn *p,
+                     bool (*done)(const struct control_conn *p),
+                     int timeout_s, struct ft_err *err)
 {
     ft_ns end = ft_monotonic() + (ft_ns)timeout_s * FT_NS_PER_S;
 
@@ -180,12 +187,12 @@ static int run(struct peer *p, bool (*done)(const struct peer *p),
 
 static void on_tick(struct ft_timer *t, void *arg)
 {
-    (void)t, (void)arg;   /* waking up is all: run() looks around */
+    (void)t, (void)arg;   /* waking up is all: run_until() looks around */
 }
 
-static struct peer *peer_new(struct ctl *ctl, struct job *job)
+static struct control_conn *control_new(struct ctl *ctl, struct job *job)
 {
-    struct peer *p = calloc(1, sizeof(*p));
+    struct control_conn *p = calloc(1, sizeof(*p));
 
     if (!p)
         abort();
@@ -199,7 +206,7 @@ static struct peer *peer_new(struct ctl *ctl, struct job *job)
     return p;
 }
 
-void peer_close(struct peer *p)
+void control_close(struct control_conn *p)
 {
     if (!p)
         return;
@@ -212,32 +219,33 @@ void peer_close(struct peer *p)
     free(p);
 }
 
-const char *peer_host(const struct peer *p)
+const char *control_host(const struct control_conn *p)
 {
     return p->host;
 }
 
-const char *peer_address(const struct peer *p)
+const char *control_address(const struct control_conn *p)
 {
     return p->address;
 }
 
-static bool is_open(const struct peer *p)
+static bool is_open(const struct control_conn *p)
 {
     return p->open;
 }
 
-static bool has_inbox(const struct peer *p)
+static bool has_inbox(const struct control_conn *p)
 {
     return p->inbox != NULL;
 }
 
-static bool is_sent(const struct peer *p)
+static bool is_sent(const struct control_conn *p)
 {
     return !lc_conn_queued(p->conn);
 }
 
-int resolve(const char *host, char *out, size_t size, struct ft_err *err)
+int control_resolve(const char *host, char *out, size_t size,
+                    struct ft_err *err)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                               .ai_flags = AI_ADDRCONFIG }, *list;
@@ -253,7 +261,7 @@ int resolve(const char *host, char *out, size_t size, struct ft_err *err)
     return 0;
 }
 
-static struct lc_conn_config config_of(struct peer *p)
+static struct lc_conn_config config_of(struct control_conn *p)
 {
     return (struct lc_conn_config){
         .loop = p->loop, .tls = p->tls, .kind = LC_KIND_CONTROL,
@@ -263,7 +271,7 @@ static struct lc_conn_config config_of(struct peer *p)
 
 /* A certificate of ours that is no good is refused by whoever connects, with
  * its reason: more than he would learn from a closed connection. */
-static int load_tls(struct peer *p, struct ft_err *err)
+static int load_tls(struct control_conn *p, struct ft_err *err)
 {
     const struct ft_options *o = &p->ctl->options;
 
@@ -273,7 +281,7 @@ static int load_tls(struct peer *p, struct ft_err *err)
 }
 
 /* A refused connection tells this side little. */
-static void say_what_to_do(struct ft_err *err)
+static void add_what_to_do(struct ft_err *err)
 {
     char text[FT_ERR_TEXT];
     const char *what;
@@ -299,34 +307,34 @@ static void say_what_to_do(struct ft_err *err)
     ft_err_set(err, err->code, "%s: %s", text, what);
 }
 
-struct peer *peer_connect(struct job *job, const char *host,
-                          struct ft_err *err)
+struct control_conn *control_connect(struct job *job, const char *host,
+                                     struct ft_err *err)
 {
-    struct peer *p = peer_new(job->ctl, job);
+    struct control_conn *p = control_new(job->ctl, job);
     struct lc_conn_config config;
 
     p->connector = true;
     snprintf(p->host, sizeof(p->host), "%s", host);
     if (load_tls(p, err) < 0 ||
-        resolve(host, p->address, sizeof(p->address), err) < 0)
+        control_resolve(host, p->address, sizeof(p->address), err) < 0)
         goto fail;
     config = config_of(p);
     config.peer = host;
     p->conn = lc_conn_connect(&config, p->address,
                               (uint16_t)p->ctl->options.host_port, err);
-    if (!p->conn || run(p, is_open, 2 * OPEN_S, err) < 0) {
-        say_what_to_do(err);
+    if (!p->conn || run_until(p, is_open, 2 * OPEN_S, err) < 0) {
+        add_what_to_do(err);
         goto fail;
     }
     return p;
 fail:
-    peer_close(p);
+    control_close(p);
     return NULL;
 }
 
-struct peer *peer_accept(struct ctl *ctl, int fd, struct ft_err *err)
+struct control_conn *control_accept(struct ctl *ctl, int fd, struct ft_err *err)
 {
-    struct peer *p = peer_new(ctl, NULL);
+    struct control_conn *p = control_new(ctl, NULL);
     struct sockaddr_storage sa;
     socklen_t n = sizeof(sa);
     struct lc_conn_config config;
@@ -341,15 +349,15 @@ struct peer *peer_accept(struct ctl *ctl, int fd, struct ft_err *err)
     }
     config = config_of(p);
     p->conn = lc_conn_accept(&config, fd, err);
-    if (!p->conn || run(p, is_open, OPEN_S, err) < 0)
+    if (!p->conn || run_until(p, is_open, OPEN_S, err) < 0)
         goto fail;
     return p;
 fail:
-    peer_close(p);
+    control_close(p);
     return NULL;
 }
 
-static int send_json(struct peer *p, uint16_t type, json_t *o,
+static int send_json(struct control_conn *p, uint16_t type, json_t *o,
                      struct ft_err *err)
 {
     char *text = json_dumps(o, JSON_COMPACT);
@@ -367,7 +375,7 @@ static int send_json(struct peer *p, uint16_t type, json_t *o,
     else
         m.u.reply.json = blob;
     if (lc_conn_send(p->conn, &m) == 0)
-        rc = run(p, is_sent, OPEN_S, err);
+        rc = run_until(p, is_sent, OPEN_S, err);
     else
         ft_err_set(err, ENOTCONN, "host %s: %s", p->host, p->why.code
                    ? p->why.text : "the connection is over");
@@ -375,8 +383,8 @@ static int send_json(struct peer *p, uint16_t type, json_t *o,
     return rc;
 }
 
-int peer_call(struct peer *p, json_t *request, json_t **reply,
-              int timeout_s, struct ft_err *err)
+int control_call(struct control_conn *p, json_t *request, json_t **reply,
+                 int timeout_s, struct ft_err *err)
 {
     json_t *o;
 
@@ -384,7 +392,7 @@ int peer_call(struct peer *p, json_t *request, json_t **reply,
     json_decref(p->inbox);
     p->inbox = NULL;
     if (send_json(p, LC_REQUEST, request, err) < 0 ||
-        run(p, has_inbox, timeout_s, err) < 0)
+        run_until(p, has_inbox, timeout_s, err) < 0)
         return -1;
     o = p->inbox;
     p->inbox = NULL;
@@ -398,16 +406,16 @@ int peer_call(struct peer *p, json_t *request, json_t **reply,
     return 0;
 }
 
-int peer_next(struct peer *p, json_t **request, struct ft_err *err)
+int control_next(struct control_conn *p, json_t **request, struct ft_err *err)
 {
-    if (run(p, has_inbox, IDLE_S, err) < 0)
+    if (run_until(p, has_inbox, IDLE_S, err) < 0)
         return err->code == ECONNRESET ? 0 : -1;
     *request = p->inbox;
     p->inbox = NULL;
     return 1;
 }
 
-int peer_reply(struct peer *p, json_t *reply, struct ft_err *err)
+int control_reply(struct control_conn *p, json_t *reply, struct ft_err *err)
 {
     return send_json(p, LC_REPLY, reply, err);
 }

@@ -11,7 +11,7 @@
  * state only, so that it may run after a restart of lockstepd, twice, or
  * late. Nothing in a failover waits for it.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/keeper.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,6 +24,15 @@
 
 #include "common/host/jsonline.h"
 #include "common/host/log.h"
+#include "control/libvirt/virt.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/control-conn.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/job.h"
+#include "control/lockstepd/proof.h"
+#include "control/lockstepd/protect.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/vm.h"
 
 #define TICK_MS 1000
 #define BACKOFF_MIN_MS 1000
@@ -66,7 +75,7 @@ static bool is_abandoned(struct keeper *k, enum vm_role role,
 
     if (role != VM_BACKUP || vm_in_pair(status) ||
         !json_is_true(json_object_get(status, "unused")) ||
-        agent_status(k->ctl, k->vm->uuid, &now, NULL) < 0)
+        agent_client_status(k->ctl, k->vm->uuid, &now, NULL) < 0)
         return false;
     unused = json_is_true(json_object_get(now, "unused"));
     json_decref(now);
@@ -127,7 +136,7 @@ static void *reprotect_thread(void *arg)
     pthread_mutex_lock(&ctl->lock);
     vm->reprotects = false;
     pthread_mutex_unlock(&ctl->lock);
-    ctl_thread_end(&ctl->keepers);
+    thread_end(&ctl->background);
     free(k);
     return NULL;
 }
@@ -147,7 +156,7 @@ static void reprotect(struct keeper *k)
         k->vm->reprotects = true;
     pthread_mutex_unlock(&k->ctl->lock);
     if (start &&
-        ctl_thread(&k->ctl->keepers, reprotect_thread, copy, &err) == 0)
+        thread_start(&k->ctl->background, reprotect_thread, copy, &err) == 0)
         return;
     if (start) {
         pthread_mutex_lock(&k->ctl->lock);
@@ -259,7 +268,7 @@ static void tidy_up(struct keeper *k, const json_t *status)
     pthread_mutex_unlock(&ctl->lock);
     if (role == VM_BACKUP)
         virt_destroy(ctl, vm->uuid);
-    if (agent_order(ctl, vm->uuid, "quit", NULL) < 0) {
+    if (agent_client_order(ctl, vm->uuid, "quit", NULL) < 0) {
         k->tidy_wait_ms = k->tidy_wait_ms ? 2 * k->tidy_wait_ms
                                           : BACKOFF_MIN_MS;
         if (k->tidy_wait_ms > BACKOFF_MAX_MS)
@@ -455,7 +464,7 @@ static void *keeper_thread(void *arg)
 
     while (!ctl->quit) {
         struct ft_err err;
-        int fd = agent_open(ctl, vm->uuid, &err);
+        int fd = agent_client_open(ctl, vm->uuid, &err);
 
         if (fd >= 0) {
             follow(k, fd);
@@ -477,12 +486,12 @@ static void *keeper_thread(void *arg)
         }
         ft_warning("pair %s: its agent is gone, a new one is started",
                    vm->name);
-        if (agent_ensure(ctl, vm->uuid, &err) < 0) {
+        if (agent_client_ensure(ctl, vm->uuid, &err) < 0) {
             vm_note(ctl, vm, "no agent: %s", err.text);
             poll(NULL, 0, TICK_MS);
         }
     }
-    ctl_thread_end(&ctl->keepers);
+    thread_end(&ctl->background);
     free(k);
     return NULL;
 }
@@ -501,7 +510,7 @@ void keeper_start(struct ctl *ctl, struct vm *vm)
     start = !vm->keeper;
     vm->keeper = true;
     pthread_mutex_unlock(&ctl->lock);
-    if (start && ctl_thread(&ctl->keepers, keeper_thread, k, &err) == 0)
+    if (start && thread_start(&ctl->background, keeper_thread, k, &err) == 0)
         return;
     if (start) {
         ft_error("pair %s: it is not watched: %s", vm->name, err.text);
@@ -519,7 +528,7 @@ static void *announce_thread(void *arg)
     struct keeper *k = arg;
     struct job job = { .ctl = k->ctl, .cancel_fd = -1 };
     char host[CTL_NAME];
-    struct peer *p = NULL;
+    struct control_conn *p = NULL;
     struct ft_err err;
     json_t *reply;
 
@@ -527,15 +536,15 @@ static void *announce_thread(void *arg)
     snprintf(host, sizeof(host), "%s", k->vm->peer);
     pthread_mutex_unlock(&k->ctl->lock);
     for (int i = 0; i < 5 && !p && !k->ctl->quit; i++) {
-        p = peer_connect(&job, host, &err);
+        p = control_connect(&job, host, &err);
         if (!p)
             job_sleep(&job, TICK_MS, NULL);
     }
-    if (p && peer_call(p, json_pack("{s:s}", "do", "hello"), &reply, 5,
-                       &err) == 0)
+    if (p && control_call(p, json_pack("{s:s}", "do", "hello"), &reply, 5,
+                          &err) == 0)
         json_decref(reply);
-    peer_close(p);
-    ctl_thread_end(&k->ctl->keepers);
+    control_close(p);
+    thread_end(&k->ctl->background);
     free(k);
     return NULL;
 }
@@ -551,7 +560,7 @@ void keeper_announce(struct ctl *ctl)
         if (!k)
             abort();
         *k = (struct keeper){ .ctl = ctl, .vm = vm };
-        if (ctl_thread(&ctl->keepers, announce_thread, k, NULL) < 0)
+        if (thread_start(&ctl->background, announce_thread, k, NULL) < 0)
             free(k);
     }
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * lockstepd.c - the daemon's main thread: accept, route, start threads
+ * main.c - the daemon's main thread: accept, route, start threads
  *
  * It can be ended and started again at any time: what runs, runs in the
  * agents; a new lockstepd finds them by their sockets.
  */
-#include "control/lockstepd/ctl.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
@@ -21,48 +19,29 @@
 #include <unistd.h>
 
 #include "common/host/fdpass.h"
+#include "common/host/id.h"
 #include "common/host/log.h"
 #include "common/host/loop.h"
+#include "control/libvirt/virt.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/commands.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/keeper.h"
+#include "control/lockstepd/proof.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/replica.h"
+#include "control/lockstepd/vm.h"
 #include "logging-channel/server.h"
 #include "logging-channel/tls.h"
-
 
 #define COMMANDS_MAX 64        /* of `lockstep`, at once */
 #define CONNECTIONS_MAX 64     /* of other hosts, at once */
 
 /* ---- threads ------------------------------------------------------------ */
 
-int ctl_thread(struct pool *pool, void *(*run)(void *), void *arg,
-               struct ft_err *err)
-{
-    pthread_attr_t attr;
-    pthread_t t;
-    int rc;
-
-    if (atomic_fetch_add(&pool->running, 1) >= pool->max) {
-        atomic_fetch_sub(&pool->running, 1);
-        return ft_err_set(err, EAGAIN, "lockstepd: more than %d %s at once: "
-                          "try again", pool->max, pool->what);
-    }
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&t, &attr, run, arg);
-    pthread_attr_destroy(&attr);
-    if (rc) {
-        ctl_thread_end(pool);
-        return ft_err_sys(err, rc, "lockstepd: cannot start a thread");
-    }
-    return 0;
-}
-
-void ctl_thread_end(struct pool *pool)
-{
-    atomic_fetch_sub(&pool->running, 1);
-}
-
 /* Takes fd when it succeeds. */
-static int start(struct ctl *ctl, struct pool *pool, void *(*run)(void *),
-                 int fd, struct ft_err *err)
+static int start(struct ctl *ctl, struct thread_pool *pool,
+                 void *(*run)(void *), int fd, struct ft_err *err)
 {
     struct incoming *in = malloc(sizeof(*in));
 
@@ -70,7 +49,7 @@ static int start(struct ctl *ctl, struct pool *pool, void *(*run)(void *),
         abort();
     in->ctl = ctl;
     in->fd = fd;
-    if (ctl_thread(pool, run, in, err) == 0)
+    if (thread_start(pool, run, in, err) == 0)
         return 0;
     ft_warning("%s", err->text);
     free(in);
@@ -92,13 +71,13 @@ static void *handover_thread(void *arg)
     struct handover *h = arg;
     struct ft_err err;
 
-    if (agent_request(h->ctl, h->uuid, json_pack("{s:s,s:i}", "do",
-                      "connection", "kind", (int)h->kind), h->fd, NULL, 3000,
-                      &err) < 0)
+    if (agent_client_request(h->ctl, h->uuid, json_pack(
+            "{s:s,s:i}", "do", "connection", "kind", (int)h->kind), h->fd,
+            NULL, 3000, &err) < 0)
         ft_warning("vm %s: connection from %s not taken: %s", h->uuid,
                    h->from, err.text);
     close(h->fd);
-    ctl_thread_end(&h->ctl->connections);
+    thread_end(&h->ctl->connections);
     free(h);
     return NULL;
 }
@@ -123,7 +102,7 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
     h->kind = kind;
     uuid_unparse_lower(vm->b, h->uuid);
     snprintf(h->from, sizeof(h->from), "%s", from);
-    if (ctl_thread(&ctl->connections, handover_thread, h, &err) == 0)
+    if (thread_start(&ctl->connections, handover_thread, h, &err) == 0)
         return;
     ft_warning("%s", err.text);
     close(fd);
@@ -144,7 +123,7 @@ static void on_command(struct ft_watch *w, int events, void *arg)
             ft_warning("lockstepd: commands wait: %s", strerror(errno));
         return;
     }
-    if (start(ctl, &ctl->commands, client_thread, fd, &err) < 0) {
+    if (start(ctl, &ctl->commands, commands_thread, fd, &err) < 0) {
         dprintf(fd, "{\"ok\":false,\"error\":\"%s\"}\n", err.text);
         close(fd);
     }
@@ -194,7 +173,7 @@ static void find_agents(struct ctl *ctl)
     snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_run);
     d = opendir(dir);
     while (d && (e = readdir(d))) {
-        if (ft_uuid_is(e->d_name) && agent_alive(ctl, e->d_name))
+        if (ft_uuid_is(e->d_name) && agent_client_alive(ctl, e->d_name))
             keeper_start(ctl, registry_vm(ctl, e->d_name, NULL));
     }
     if (d)
@@ -266,7 +245,7 @@ static int serve(struct ctl *ctl, struct ft_err *err)
     lc_server_close(server);
     /* Commands see `quit` and take back what is not finished. */
     for (int i = 0; i < 50 && ctl->commands.running +
-         ctl->connections.running + ctl->keepers.running > 0; i++)
+         ctl->connections.running + ctl->background.running > 0; i++)
         usleep(100000);
     return 0;
 }
@@ -350,7 +329,7 @@ int main(int argc, char **argv)
     static struct ctl ctl = {
         .commands = { .what = "commands", .max = COMMANDS_MAX },
         .connections = { .what = "connections", .max = CONNECTIONS_MAX },
-        .keepers = { .what = "keepers", .max = INT_MAX },
+        .background = { .what = "threads of its own", .max = INT_MAX },
     };
     char log[600];
     struct ft_log_config lc = { .program = "lockstepd", .file = log,

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * prove.c - does the other host see the same file? the same emulator?
+ * proof.c - does the other host see the same file? the same emulator?
  *
  * A path proves nothing: both hosts may have a /shared of their own. So each
  * host writes a file with a random content beside the image, on the storage,
  * and reads the other's. The inode number and the size of the image itself
  * must agree too.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/proof.h"
+#include "shared-disk/file.h"   /* libev first: elf.h has its EV_NONE */
 
 #include <elf.h>
 #include <errno.h>
@@ -21,9 +22,8 @@
 #include <unistd.h>
 
 #include "common/host/id.h"
-#include "shared-disk/file.h"
 
-int prove_write(const char *path, bool folder, const char *host,
+int proof_write(const char *path, bool folder, const char *host,
                 struct proof *p, struct ft_err *err)
 {
     char real[PATH_MAX], tag[17], *dir = real;
@@ -50,11 +50,11 @@ int prove_write(const char *path, bool folder, const char *host,
     if (fd >= 0)
         close(fd);
     if (rc < 0)
-        prove_remove(p);
+        proof_remove(p);
     return rc;
 }
 
-int prove_read(const struct proof *p, struct ft_err *err)
+int proof_read(const struct proof *p, struct ft_err *err)
 {
     char buf[64] = "";
     int fd = open(p->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -69,14 +69,14 @@ int prove_read(const struct proof *p, struct ft_err *err)
     return 0;
 }
 
-void prove_remove(struct proof *p)
+void proof_remove(struct proof *p)
 {
     if (*p->file)
         unlink(p->file);
     *p->file = 0;
 }
 
-int prove_stat(const char *path, uint64_t *inode, uint64_t *size,
+int proof_stat(const char *path, uint64_t *inode, uint64_t *size,
                struct ft_err *err)
 {
     /* open: NFS checks with its server again */

@@ -17,7 +17,7 @@
  * ends, whatever the reason. From the clone's end the pair lives on its own:
  * it is protected when the agents say so, not when we do.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/protect.h"
 
 #include <errno.h>
 #include <libvirt/virterror.h>
@@ -29,8 +29,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/host/id.h"
 #include "common/host/jsonline.h"
 #include "common/host/log.h"
+#include "control/libvirt/virt.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/control-conn.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/job.h"
+#include "control/lockstepd/keeper.h"
+#include "control/lockstepd/proof.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/vm.h"
 
 #define CHECK_S 90         /* the first look at a new emulator takes long */
 #define START_S 60
@@ -50,44 +60,11 @@ struct work {
     uint64_t generation;
     struct proof *proof;             /* one for each file, then the arbiter's */
     size_t proofs;
-    struct peer *peer;
+    struct control_conn *peer;
     char *replica;                   /* its XML */
     bool autostart;
     char shown[400];                 /* the last line of progress */
 };
-
-bool job_cancelled(const struct job *job)
-{
-    struct pollfd p = { .fd = job->cancel_fd, .events = POLLRDHUP };
-
-    if (job->stop && atomic_load(job->stop))
-        return true;
-    return job->cancel_fd >= 0 && poll(&p, 1, 0) == 1 &&
-        (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
-}
-
-int job_sleep(const struct job *job, int ms, struct ft_err *err)
-{
-    for (int left = ms; left > 0; left -= 100) {
-        if (job_cancelled(job) || job->ctl->quit)
-            return ft_err_set(err, ECANCELED, "cancelled");
-        poll(NULL, 0, left < 100 ? left : 100);
-    }
-    return 0;
-}
-
-void job_progress(struct job *job, const char *phase, int percent,
-                  const char *fmt, ...)
-{
-    char text[300];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    if (job->progress)
-        job->progress(job, phase, percent, text);
-}
 
 /* ---- look --------------------------------------------------------------- */
 
@@ -136,8 +113,8 @@ static bool is_replica(struct ctl *ctl, const char *uuid)
     return replica;
 }
 
-static int look(struct work *w, const char *domain, const char *host,
-                const char *arbiter, struct ft_err *err)
+static int look_at_domain(struct work *w, const char *domain, const char *host,
+                          const char *arbiter, struct ft_err *err)
 {
     const struct ft_options *o = &w->ctl->options;
     char uuid[VIR_UUID_STRING_BUFLEN];
@@ -216,11 +193,11 @@ static int look_at_agent(struct work *w, struct ft_err *err)
     uint64_t g, recorded = 0;
     int waited = 0;
 
-    if (agent_ensure(w->ctl, uuid, err) < 0)
+    if (agent_client_ensure(w->ctl, uuid, err) < 0)
         return -1;
     keeper_start(w->ctl, w->vm);
     for (;;) {
-        if (agent_status(w->ctl, uuid, &status, err) < 0)
+        if (agent_client_status(w->ctl, uuid, &status, err) < 0)
             return ft_err_prefix(err, "domain %s", name);
         if (*status_text(status, "qemu"))
             break;
@@ -283,9 +260,9 @@ static json_t *describe(struct work *w, struct ft_err *err)
         uint64_t inode = 0, size = 0;
 
         w->proofs = i + 1;
-        if (prove_stat(f->file[i].path, &inode, &size, &e) < 0 ||
+        if (proof_stat(f->file[i].path, &inode, &size, &e) < 0 ||
             (f->file[i].disk &&
-             prove_write(f->file[i].path, false, host, p, &e) < 0)) {
+             proof_write(f->file[i].path, false, host, p, &e) < 0)) {
             ft_err_set(err, e.code, "domain %s: %s: %s", f->name,
                        f->file[i].role, e.text);
             goto fail;
@@ -297,7 +274,7 @@ static json_t *describe(struct work *w, struct ft_err *err)
             "proof", p->file, "nonce", p->nonce));
     }
     w->proofs = f->files + 1;
-    if (prove_write(arbiter_folder(w->policy.arbiter), true, host,
+    if (proof_write(arbiter_folder(w->policy.arbiter), true, host,
                     &w->proof[f->files], &e) < 0) {
         ft_err_set(err, e.code, "arbiter %s: %s", w->policy.arbiter, e.text);
         goto fail;
@@ -336,7 +313,7 @@ static int read_theirs(struct work *w, json_t *list, struct ft_err *err)
             continue;
         snprintf(p.file, sizeof(p.file), "%s", status_text(o, "proof"));
         snprintf(p.nonce, sizeof(p.nonce), "%s", status_text(o, "nonce"));
-        if (strlen(p.nonce) == 32 && prove_read(&p, &e) == 0)
+        if (strlen(p.nonce) == 32 && proof_read(&p, &e) == 0)
             continue;
         return ft_err_set(err, ENOENT, "domain %s: %s: what %s wrote beside "
                           "it is not seen here: both hosts must mount the "
@@ -346,29 +323,29 @@ static int read_theirs(struct work *w, json_t *list, struct ft_err *err)
     return 0;
 }
 
-static int check(struct work *w, struct ft_err *err)
+static int check_other_host(struct work *w, struct ft_err *err)
 {
     json_t *request = describe(w, err), *reply;
     int rc;
 
     if (!request)
         return -1;
-    if (peer_call(w->peer, request, &reply, CHECK_S, err) < 0)
+    if (control_call(w->peer, request, &reply, CHECK_S, err) < 0)
         return -1;
     rc = read_theirs(w, json_object_get(reply, "proofs"), err);
     json_decref(reply);
     for (size_t i = 0; i < w->proofs; i++)
-        prove_remove(&w->proof[i]);
+        proof_remove(&w->proof[i]);
     return rc;
 }
 
 /* ---- start and clone ---------------------------------------------------- */
 
-static int start(struct work *w, struct ft_err *err)
+static int start_replica(struct work *w, struct ft_err *err)
 {
     json_t *reply;
 
-    if (peer_call(w->peer, json_pack(
+    if (control_call(w->peer, json_pack(
             "{s:s,s:s,s:s,s:s,s:s,s:I,s:s}", "do", "start",
             "uuid", w->facts.uuid, "name", w->facts.name,
             "xml", w->replica, "pair", w->pair,
@@ -399,8 +376,8 @@ static void show_clone(struct work *w, const json_t *status)
 }
 
 /* 1: protected, 0: not yet, -1: it will not be */
-static int judge(struct work *w, const json_t *status, bool *begun,
-                 struct ft_err *err)
+static int clone_outcome(struct work *w, const json_t *status, bool *begun,
+                         struct ft_err *err)
 {
     const char *state = status_text(status, "state");
 
@@ -420,7 +397,7 @@ static int judge(struct work *w, const json_t *status, bool *begun,
 
 static int clone_guest(struct work *w, struct ft_err *err)
 {
-    int fd = agent_open(w->ctl, w->facts.uuid, err), rc = -1, n;
+    int fd = agent_client_open(w->ctl, w->facts.uuid, err), rc = -1, n;
     ft_ns moved = ft_monotonic();
     uint64_t last = 0;
     struct ft_json_reader r;
@@ -434,7 +411,7 @@ static int clone_guest(struct work *w, struct ft_err *err)
                         "do", "protect", "pair", w->pair,
                         "generation", (json_int_t)w->generation, "peer",
                         "host", w->policy.backup,
-                        "address", peer_address(w->peer), "port",
+                        "address", control_address(w->peer), "port",
                         (json_int_t)w->ctl->options.host_port,
                         "arbiter", w->policy.arbiter, "downtime_ms",
                         (json_int_t)w->ctl->options.protect_downtime_ms);
@@ -476,7 +453,8 @@ static int clone_guest(struct work *w, struct ft_err *err)
         if (sent != last)
             moved = ft_monotonic();
         last = sent;
-        n = *status_text(line, "state") ? judge(w, line, &begun, err) : 0;
+        n = *status_text(line, "state")
+            ? clone_outcome(w, line, &begun, err) : 0;
         json_decref(line);
         if (n > 0) {
             rc = 0;
@@ -497,8 +475,8 @@ static void give_up(struct work *w)
         bool alone;
 
         if (i == 0)
-            agent_order(w->ctl, w->facts.uuid, "unprotect", NULL);
-        if (agent_status(w->ctl, w->facts.uuid, &status, NULL) < 0)
+            agent_client_order(w->ctl, w->facts.uuid, "unprotect", NULL);
+        if (agent_client_status(w->ctl, w->facts.uuid, &status, NULL) < 0)
             return;
         alone = !vm_in_pair(status);
         json_decref(status);
@@ -508,7 +486,7 @@ static void give_up(struct work *w)
     }
 }
 
-static int commit(struct work *w, struct ft_err *err)
+static int commit_pair(struct work *w, struct ft_err *err)
 {
     struct vm *vm = w->vm;
     json_t *reply;
@@ -532,9 +510,9 @@ static int commit(struct work *w, struct ft_err *err)
     if (registry_save(w->ctl, vm, err) < 0)
         ft_error("%s", err->text);   /* protected all the same */
     virt_set_protection(w->ctl, vm->uuid, &w->policy);
-    if (peer_call(w->peer, json_pack("{s:s,s:b}", "do", "commit",
-                                     "autostart", w->autostart),
-                  &reply, 10, err) == 0)
+    if (control_call(w->peer, json_pack("{s:s,s:b}", "do", "commit",
+                                        "autostart", w->autostart),
+                     &reply, 10, err) == 0)
         json_decref(reply);
     else
         ft_warning("pair %s: %s: it keeps the replica by itself",
@@ -545,10 +523,10 @@ static int commit(struct work *w, struct ft_err *err)
 static void work_clear(struct work *w)
 {
     for (size_t i = 0; i < w->proofs; i++)
-        prove_remove(&w->proof[i]);
+        proof_remove(&w->proof[i]);
     free(w->proof);
     free(w->replica);
-    peer_close(w->peer);
+    control_close(w->peer);
     dom_facts_clear(&w->facts);
     if (w->dom)
         virDomainFree(w->dom);
@@ -563,7 +541,7 @@ int protect_run(struct job *job, const char *domain, const char *host,
     int rc = -1;
 
     job_progress(job, "look", -1, "looking at domain %s", domain);
-    if (look(&w, domain, host, arbiter, err) < 0 ||
+    if (look_at_domain(&w, domain, host, arbiter, err) < 0 ||
         vm_begin(job->ctl, w.vm, "protect", 3000, err) < 0)
         goto out;
     busy = true;
@@ -574,22 +552,22 @@ int protect_run(struct job *job, const char *domain, const char *host,
     if (look_at_agent(&w, err) < 0)
         goto out;
     job_progress(job, "reach", -1, "connecting to %s", w.policy.backup);
-    w.peer = peer_connect(job, w.policy.backup, err);
+    w.peer = control_connect(job, w.policy.backup, err);
     if (!w.peer)
         goto out;
     job_progress(job, "check", -1, "proving that %s sees the same storage",
                  w.policy.backup);
-    if (check(&w, err) < 0)
+    if (check_other_host(&w, err) < 0)
         goto out;
     job_progress(job, "start", -1, "starting the replica on %s",
                  w.policy.backup);
-    if (start(&w, err) < 0)
+    if (start_replica(&w, err) < 0)
         goto out;
     if (clone_guest(&w, err) < 0) {
         give_up(&w);
         goto out;
     }
-    rc = commit(&w, err);
+    rc = commit_pair(&w, err);
     snprintf(summary, size, "%s is protected: primary %s, backup %s, "
              "generation %llu", w.facts.name, job->ctl->options.host_name,
              w.policy.backup, (unsigned long long)w.generation);

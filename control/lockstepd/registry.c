@@ -6,7 +6,7 @@
  * user's wish, the last pair and its generation. Written whole, renamed into
  * place.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/registry.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,7 +20,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/host/id.h"
 #include "common/host/log.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/vm.h"
 
 static void set(char *to, size_t size, const char *from)
 {
@@ -222,7 +225,7 @@ int registry_load(struct ctl *ctl, struct ft_err *err)
     /* A prepared domain's QEMU listens in its folder, which a reboot takes
      * away (/run): it must be there before libvirtd starts the domain. */
     for (struct vm *vm = ctl->vms; vm; vm = vm->next) {
-        if (vm_run_dir(ctl, vm->uuid, path, sizeof(path), err) < 0)
+        if (registry_run_dir(ctl, vm->uuid, path, sizeof(path), err) < 0)
             return -1;
     }
     return 0;
@@ -275,8 +278,8 @@ void vm_note(struct ctl *ctl, struct vm *vm, const char *fmt, ...)
         ft_info("pair %s: %s", vm->name, text);
 }
 
-int vm_run_dir(struct ctl *ctl, const char *uuid, char *buf, size_t size,
-               struct ft_err *err)
+int registry_run_dir(struct ctl *ctl, const char *uuid, char *buf, size_t size,
+                     struct ft_err *err)
 {
     /* libvirt runs QEMU as this user, or as root without capabilities: the
      * owner or the group must let it listen here. */

@@ -6,7 +6,7 @@
  * goes away again when the connection ends before `commit`, unless the agents
  * have the pair protected by then: from there on the pair decides.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/replica.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,13 +14,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/host/id.h"
 #include "common/host/log.h"
+#include "control/libvirt/virt.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/control-conn.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/keeper.h"
+#include "control/lockstepd/proof.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/vm.h"
 
 #define FILES_MAX 64
 
 struct session {
     struct ctl *ctl;
-    struct peer *peer;
+    struct control_conn *peer;
     struct vm *vm;             /* begun, when not NULL */
     char checked[CTL_UUID];    /* what `check` was about */
     bool started, committed;
@@ -42,21 +51,21 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
     json_t *status;
     bool busy;
 
-    if (!agent_alive(s->ctl, uuid))
+    if (!agent_client_alive(s->ctl, uuid))
         return 0;
-    if (agent_status(s->ctl, uuid, &status, err) < 0) {
+    if (agent_client_status(s->ctl, uuid, &status, err) < 0) {
         poll(NULL, 0, 500);   /* it may just be ending */
-        return agent_alive(s->ctl, uuid)
+        return agent_client_alive(s->ctl, uuid)
             ? ft_err_prefix(err, "domain %s: host %s", name, host_of(s)) : 0;
     }
-    busy = agent_order(s->ctl, uuid, "quit", err) < 0;
+    busy = agent_client_order(s->ctl, uuid, "quit", err) < 0;
     if (busy)
         ft_err_set(err, EBUSY, "domain %s: %s still has a part in an earlier "
                    "pair (%s: %s): it ends when that is decided", name,
                    host_of(s), status_text(status, "state"),
                    status_text(status, "reason"));
     json_decref(status);
-    for (int i = 0; !busy && i < 100 && agent_alive(s->ctl, uuid); i++)
+    for (int i = 0; !busy && i < 100 && agent_client_alive(s->ctl, uuid); i++)
         poll(NULL, 0, 20);
     return busy ? -1 : 0;
 }
@@ -72,9 +81,9 @@ static void clear_replica(struct session *s, const char *uuid)
     if (!vm || vm_begin(s->ctl, vm, "tidying up", 3000, NULL) < 0)
         return;
     pthread_mutex_lock(&s->ctl->lock);
-    ours = vm->role == VM_BACKUP && !strcmp(vm->peer, peer_host(s->peer));
+    ours = vm->role == VM_BACKUP && !strcmp(vm->peer, control_host(s->peer));
     pthread_mutex_unlock(&s->ctl->lock);
-    if (ours && agent_status(s->ctl, uuid, &status, NULL) == 0) {
+    if (ours && agent_client_status(s->ctl, uuid, &status, NULL) == 0) {
         stale = json_is_true(json_object_get(status, "unused")) ||
             !strcmp(status_text(status, "state"), "cloning");
         json_decref(status);
@@ -180,12 +189,12 @@ static int check_file(struct session *s, json_t *q, json_t *file,
 {
     const char *path = status_text(file, "path");
     const char *role = status_text(file, "role");
-    const char *name = status_text(q, "name"), *from = peer_host(s->peer);
+    const char *name = status_text(q, "name"), *from = control_host(s->peer);
     uint64_t inode, size;
     struct proof theirs;
     struct ft_err e;
 
-    if (prove_stat(path, &inode, &size, &e) < 0)
+    if (proof_stat(path, &inode, &size, &e) < 0)
         return ft_err_set(err, e.code, "domain %s: %s: %s cannot open %s: "
                           "mount the storage there at the same place", name,
                           role, host_of(s), e.text);
@@ -201,7 +210,7 @@ static int check_file(struct session *s, json_t *q, json_t *file,
              status_text(file, "proof"));
     snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
              status_text(file, "nonce"));
-    if (strlen(theirs.nonce) != 32 || prove_read(&theirs, &e) < 0)
+    if (strlen(theirs.nonce) != 32 || proof_read(&theirs, &e) < 0)
         return ft_err_set(err, ENOENT, "domain %s: %s: what %s wrote beside "
                           "%s is not seen on %s: the paths are equal, the "
                           "storage is not: mount the same storage on both "
@@ -215,7 +224,7 @@ static int check_file(struct session *s, json_t *q, json_t *file,
                           (unsigned long long)inode, (unsigned long long)size,
                           (unsigned long long)status_number(file, "inode"),
                           (unsigned long long)status_number(file, "size"));
-    if (prove_write(path, false, host_of(s), ours, &e) < 0)
+    if (proof_write(path, false, host_of(s), ours, &e) < 0)
         return ft_err_set(err, e.code, "domain %s: %s: on %s: %s", name, role,
                           host_of(s), e.text);
     return 0;
@@ -237,11 +246,11 @@ static int check_arbiter(struct session *s, json_t *q, struct proof *ours,
     snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
              status_text(q, "arbiter_nonce"));
     if (strcmp(id, status_text(q, "arbiter_id")) ||
-        prove_read(&theirs, &e) < 0)
+        proof_read(&theirs, &e) < 0)
         return ft_err_set(err, EINVAL, "arbiter %s: %s and %s do not see the "
                           "same one: mount the same storage on both hosts",
-                          uri, peer_host(s->peer), host_of(s));
-    if (prove_write(arbiter_folder(uri), true, host_of(s), ours, &e) < 0)
+                          uri, control_host(s->peer), host_of(s));
+    if (proof_write(arbiter_folder(uri), true, host_of(s), ours, &e) < 0)
         return ft_err_set(err, e.code, "arbiter %s: on %s: %s", uri,
                           host_of(s), e.text);
     return 0;
@@ -263,7 +272,8 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
         clear_agent(s, uuid, status_text(q, "name"), err) < 0 ||
         check_memory(s, q, err) < 0)
         return NULL;
-    if (resolve(peer_host(s->peer), address, sizeof(address), err) < 0) {
+    if (control_resolve(control_host(s->peer), address, sizeof(address),
+                        err) < 0) {
         ft_err_prefix(err, "on %s", host_of(s));
         return NULL;
     }
@@ -303,7 +313,7 @@ static void remember(struct session *s, json_t *q)
     *vm->last = 0;
     vm->generation = status_number(q, "generation");
     snprintf(vm->pair, sizeof(vm->pair), "%s", status_text(q, "pair"));
-    snprintf(vm->peer, sizeof(vm->peer), "%s", peer_host(s->peer));
+    snprintf(vm->peer, sizeof(vm->peer), "%s", control_host(s->peer));
     snprintf(vm->arbiter, sizeof(vm->arbiter), "%s",
              status_text(q, "arbiter"));
     pthread_mutex_unlock(&s->ctl->lock);
@@ -326,12 +336,12 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
 
     if (!doc)
         return ft_err_prefix(err, "domain %s: from %s", name,
-                             peer_host(s->peer));
+                             control_host(s->peer));
     rc = dom_facts(doc, &f, err);
     if (rc == 0 && (strcmp(f.uuid, s->checked) || strcmp(f.name, name)))
         rc = ft_err_set(err, EINVAL, "domain %s: %s sent the definition of "
                         "another one (%s, uuid %s): refused", name,
-                        peer_host(s->peer), f.name, f.uuid);
+                        control_host(s->peer), f.name, f.uuid);
     if (rc == 0) {
         dom_check(doc, &o, &r);
         if (r.count[DOM_REFUSED] || !dom_is_prepared(doc, &o, &r)) {
@@ -379,15 +389,16 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     s->vm = vm;
     if (check_domain(s, q, err) < 0 || check_xml(s, q, err) < 0 ||
         clear_agent(s, uuid, vm->name, err) < 0 ||
-        vm_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
+        registry_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
         virt_undefine(s->ctl, uuid, err) < 0)
         return NULL;
     remember(s, q);
     s->started = true;
     if (registry_save(s->ctl, vm, err) < 0 ||
-        start_domain(s, xml, err) < 0 || agent_ensure(s->ctl, uuid, err) < 0)
+        start_domain(s, xml, err) < 0 ||
+        agent_client_ensure(s->ctl, uuid, err) < 0)
         return NULL;
-    if (agent_request(s->ctl, uuid, json_pack(
+    if (agent_client_request(s->ctl, uuid, json_pack(
             "{s:s,s:s,s:I,s:{s:s},s:s}", "do", "backup",
             "pair", vm->pair, "generation", (json_int_t)vm->generation,
             "peer", "host", vm->peer, "arbiter", vm->arbiter), -1, NULL,
@@ -417,14 +428,14 @@ static json_t *do_commit(struct session *s, json_t *q, struct ft_err *err)
 }
 
 /* Does the pair live by itself? Then the replica is not ours to remove. */
-static bool stands(struct session *s)
+static bool pair_stands(struct session *s)
 {
     static const char *const word[] = { "protected", "arbitrating", "live",
                                         "alone" };
     json_t *status;
     bool found = false;
 
-    if (agent_status(s->ctl, s->vm->uuid, &status, NULL) < 0)
+    if (agent_client_status(s->ctl, s->vm->uuid, &status, NULL) < 0)
         return false;
     for (size_t i = 0; i < sizeof(word) / sizeof(word[0]); i++)
         found = found || (!strcmp(status_text(status, "state"), word[i]) &&
@@ -436,9 +447,9 @@ static bool stands(struct session *s)
 static void end_session(struct session *s)
 {
     for (size_t i = 0; i < s->proofs; i++)
-        prove_remove(&s->proof[i]);
+        proof_remove(&s->proof[i]);
     free(s->proof);
-    if (s->started && !s->committed && !stands(s)) {
+    if (s->started && !s->committed && !pair_stands(s)) {
         virt_destroy(s->ctl, s->vm->uuid);
         vm_note(s->ctl, s->vm, "the clone from %s was given up",
                 s->vm->peer);
@@ -455,14 +466,14 @@ static json_t *do_hello(struct session *s)
 
     pthread_mutex_lock(&s->ctl->lock);
     for (vm = s->ctl->vms; vm; vm = vm->next) {
-        if (!strcmp(vm->peer, peer_host(s->peer)))
+        if (!strcmp(vm->peer, control_host(s->peer)))
             atomic_store(&vm->poke, true);
     }
     pthread_mutex_unlock(&s->ctl->lock);
     return json_pack("{s:b,s:s}", "ok", 1, "version", PACKAGE_VERSION);
 }
 
-static json_t *obey(struct session *s, json_t *q, struct ft_err *err)
+static json_t *answer(struct session *s, json_t *q, struct ft_err *err)
 {
     const char *what = status_text(q, "do");
 
@@ -486,27 +497,27 @@ void *replica_thread(void *arg)
     struct ft_err err = { 0 };
     json_t *q;
 
-    s.peer = peer_accept(s.ctl, in->fd, &err);
+    s.peer = control_accept(s.ctl, in->fd, &err);
     if (!s.peer) {
         ft_warning("control connection: %s", err.text);
         goto out;
     }
-    while (peer_next(s.peer, &q, &err) == 1) {
-        json_t *reply = obey(&s, q, &err);
+    while (control_next(s.peer, &q, &err) == 1) {
+        json_t *reply = answer(&s, q, &err);
 
         if (!reply) {
-            ft_info("host %s: request %s refused: %s", peer_host(s.peer),
+            ft_info("host %s: request %s refused: %s", control_host(s.peer),
                     status_text(q, "do"), err.text);
             reply = json_pack("{s:b,s:s}", "ok", 0, "error", err.text);
         }
         json_decref(q);
-        if (peer_reply(s.peer, reply, &err) < 0)
+        if (control_reply(s.peer, reply, &err) < 0)
             break;
     }
     end_session(&s);
-    peer_close(s.peer);
+    control_close(s.peer);
 out:
-    ctl_thread_end(&in->ctl->connections);
+    thread_end(&in->ctl->connections);
     free(in);
     return NULL;
 }

@@ -5,9 +5,16 @@
  * One flat object for a domain: the agent's own words where there is an
  * agent, put together with what the user asked for and what libvirt sees.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/status.h"
 
 #include <string.h>
+
+#include "control/libvirt/virt.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/keeper.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/vm.h"
 
 static void text(json_t *o, const char *key, const char *value)
 {
@@ -51,9 +58,9 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
     struct vm v;
     bool is_protected, backup, elsewhere;
 
-    if (agent_alive(ctl, vm->uuid))
-        agent_request(ctl, vm->uuid, json_pack("{s:s}", "do", "status"), -1,
-                      &o, 1000, NULL);
+    if (agent_client_alive(ctl, vm->uuid))
+        agent_client_request(ctl, vm->uuid, json_pack("{s:s}", "do",
+                             "status"), -1, &o, 1000, NULL);
     if (!o)
         o = json_object();
     json_object_del(o, "ok");

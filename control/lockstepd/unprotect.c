@@ -6,11 +6,19 @@
  * word, before it goes on alone (rule 4); the backup's host sees its agent
  * end and removes the replica by itself.
  */
-#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/unprotect.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "control/libvirt/virt.h"
+#include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/ctl.h"
+#include "control/lockstepd/job.h"
+#include "control/lockstepd/keeper.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/vm.h"
 
 #define ALONE_MS 60000
 
@@ -35,7 +43,7 @@ static int stop_wanting(struct ctl *ctl, struct vm *vm, char *peer,
         return ft_err_set(err, EINVAL, "domain %s: this host is its backup: "
                           "run 'lockstep unprotect %s' on %s, its primary",
                           vm->name, vm->name, peer);
-    if (!wanted && !agent_alive(ctl, vm->uuid)) {
+    if (!wanted && !agent_client_alive(ctl, vm->uuid)) {
         atomic_store(&vm->stop, false);
         return ft_err_set(err, ENOENT, "domain %s: it is not protected",
                           vm->name);
@@ -49,7 +57,7 @@ static int wait_alone(struct job *job, struct vm *vm, struct ft_err *err)
         json_t *status;
         bool done;
 
-        if (agent_status(job->ctl, vm->uuid, &status, err) < 0)
+        if (agent_client_status(job->ctl, vm->uuid, &status, err) < 0)
             return -1;
         done = !vm_in_pair(status);
         if (!done && waited >= ALONE_MS)
@@ -71,17 +79,17 @@ static int end_pair(struct job *job, struct vm *vm, struct ft_err *err)
     json_t *status;
     bool paired;
 
-    if (!agent_alive(ctl, vm->uuid))
+    if (!agent_client_alive(ctl, vm->uuid))
         return 0;
-    if (agent_status(ctl, vm->uuid, &status, err) < 0)
+    if (agent_client_status(ctl, vm->uuid, &status, err) < 0)
         return -1;
     paired = vm_in_pair(status);
     json_decref(status);
-    if (paired && agent_order(ctl, vm->uuid, "unprotect", err) < 0)
+    if (paired && agent_client_order(ctl, vm->uuid, "unprotect", err) < 0)
         return -1;
     if (wait_alone(job, vm, err) < 0)
         return -1;
-    agent_order(ctl, vm->uuid, "quit", NULL);   /* else the keeper will */
+    agent_client_order(ctl, vm->uuid, "quit", NULL);   /* or the keeper does */
     return 0;
 }
 

@@ -11,6 +11,9 @@
 #include <unistd.h>
 
 #include "control/lockstepd/ctl.h"
+#include "control/lockstepd/proof.h"
+#include "control/lockstepd/registry.h"
+#include "control/lockstepd/vm.h"
 
 #define UUID "5c6bfa24-b6cb-4b6e-8b3d-0d9a6f3e1a01"
 
@@ -156,31 +159,31 @@ static void a_proof_is_read_where_it_was_written(void)
     uint64_t inode, size;
 
     g_assert_true(g_file_set_contents(image, "12345", 5, NULL));
-    g_assert_cmpint(prove_stat(image, &inode, &size, &err), ==, 0);
+    g_assert_cmpint(proof_stat(image, &inode, &size, &err), ==, 0);
     g_assert_cmpuint(size, ==, 5);
-    g_assert_cmpint(prove_write(image, false, "hosta", &a, &err), ==, 0);
-    g_assert_cmpint(prove_write(dir, true, "hostb", &b, &err), ==, 0);
+    g_assert_cmpint(proof_write(image, false, "hosta", &a, &err), ==, 0);
+    g_assert_cmpint(proof_write(dir, true, "hostb", &b, &err), ==, 0);
     g_assert_cmpstr(a.nonce, !=, b.nonce);
-    g_assert_cmpint(prove_read(&a, &err), ==, 0);
-    g_assert_cmpint(prove_read(&b, &err), ==, 0);
+    g_assert_cmpint(proof_read(&a, &err), ==, 0);
+    g_assert_cmpint(proof_read(&b, &err), ==, 0);
     /* another content, a file that is not there, a link to the right one */
     stray = a;
     stray.nonce[0] ^= 1;
-    g_assert_cmpint(prove_read(&stray, &err), ==, -1);
+    g_assert_cmpint(proof_read(&stray, &err), ==, -1);
     g_snprintf(stray.file, sizeof(stray.file), "%s/link", dir);
     memcpy(stray.nonce, a.nonce, sizeof(a.nonce));
     g_assert_cmpint(symlink(a.file, stray.file), ==, 0);
-    g_assert_cmpint(prove_read(&stray, &err), ==, -1);
+    g_assert_cmpint(proof_read(&stray, &err), ==, -1);
     g_unlink(stray.file);
-    prove_remove(&b);
+    proof_remove(&b);
     g_assert_cmpstr(b.file, ==, "");
     stray = a;
-    prove_remove(&a);
-    g_assert_cmpint(prove_read(&stray, &err), ==, -1);
+    proof_remove(&a);
+    g_assert_cmpint(proof_read(&stray, &err), ==, -1);
     g_assert_cmpint(err.code, ==, ENOENT);
-    g_assert_cmpint(prove_stat(dir, &inode, &size, &err), ==, -1);
+    g_assert_cmpint(proof_stat(dir, &inode, &size, &err), ==, -1);
     g_unlink(image);
-    g_assert_cmpint(prove_write(image, false, "hosta", &a, &err), ==, -1);
+    g_assert_cmpint(proof_write(image, false, "hosta", &a, &err), ==, -1);
     g_assert_nonnull(strstr(err.text, image));
 }
 
