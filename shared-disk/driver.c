@@ -2,7 +2,7 @@
 /*
  * driver.c - arbitration for a role's driver: the core, its clock, its store
  *
- * rule 4: an operation goes on until it is decided
+ * paper, 2.3; rule 4: an operation goes on until it is decided
  */
 #include "shared-disk/driver.h"
 

@@ -10,6 +10,8 @@
  * runs alone, and tidies up what is over. Each step looks at the present
  * state only, so that it may run after a restart of lockstepd, twice, or
  * late. Nothing in a failover waits for it.
+ *
+ * paper, 3.1; rule 9
  */
 #include "control/lockstepd/keeper.h"
 

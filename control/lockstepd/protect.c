@@ -16,6 +16,8 @@
  * Until `commit` the other host takes everything back when the connection
  * ends, whatever the reason. From the clone's end the pair lives on its own:
  * it is protected when the agents say so, not when we do.
+ *
+ * paper, 3.1; rule 8
  */
 #include "control/lockstepd/protect.h"
 

@@ -5,6 +5,8 @@
  * One thread serves one CONTROL connection. A replica that was started for it
  * goes away again when the connection ends before `commit`, unless the agents
  * have the pair protected by then: from there on the pair decides.
+ *
+ * paper, 3.1; rule 8
  */
 #include "control/lockstepd/replica.h"
 

@@ -2,9 +2,11 @@
 /*
  * unprotect.c - end the pair; the guest runs on where it runs
  *
- * Said to the primary's host. Its agent asks the arbiter, or has the backup's
- * word, before it goes on alone (rule 4); the backup's host sees its agent
- * end and removes the replica by itself.
+ * The command is given to the primary's host. Its agent asks the arbiter, or
+ * has the backup's word, before it goes on alone; the backup's host sees its
+ * own agent end and removes the replica by itself.
+ *
+ * rule 4
  */
 #include "control/lockstepd/unprotect.h"
 

@@ -34,7 +34,7 @@
  * does not mind. User networking answers packets at once, into the filter,
  * which needs the mutex: for netdevs other than tap the main loop sends.
  *
- * paper, 2.2, 2.3 and 3.5; rules 1, 2 and 7
+ * paper, 2.1, 2.2 and 2.3; rules 1, 2 and 7
  */
 
 #include "qemu/osdep.h"

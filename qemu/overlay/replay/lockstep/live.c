@@ -11,7 +11,7 @@
  * not in the log are made anew; from then on the guest just runs. The clocks
  * continue from the last values that the log supplied, never backwards.
  *
- * paper, 2.3, 3.3 and 3.4; rules 4, 5, 7 and 11
+ * paper, 2.3 and 3.3; rules 4, 5, 7 and 11
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
