@@ -13,17 +13,29 @@
 #include <errno.h>
 #include <libvirt/virterror.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/host/log.h"
-#include "control/lockstepd/ctl.h"
-#include "control/lockstepd/sizes.h"
 
 #define OPEN_S 5
+
+struct virt {
+    const char *uri;
+    const char *host;           /* this host's name, for messages */
+    const char *state_dir;
+    pthread_mutex_t lock;       /* of all that follows */
+    pthread_cond_t opened;
+    virConnectPtr conn;
+    bool opening;               /* a thread is at it */
+    struct timespec until;      /* ... and its callers wait until then */
+    char why[FT_ERR_TEXT];      /* why the last try failed */
+};
 
 int virt_error(struct ft_err *err, const char *fmt, ...)
 {
@@ -41,7 +53,7 @@ int virt_error(struct ft_err *err, const char *fmt, ...)
 
 static void quiet(void *arg, virErrorPtr error)
 {
-    (void)arg, (void)error;   /* each caller says it himself */
+    (void)arg, (void)error;   /* each caller says it */
 }
 
 static void *events_thread(void *arg)
@@ -55,11 +67,10 @@ static void *events_thread(void *arg)
 }
 
 /* Keepalive needs libvirt's own event loop. */
-int virt_start_events(struct ctl *ctl, struct ft_err *err)
+static int start_events(struct ft_err *err)
 {
     pthread_t t;
 
-    (void)ctl;
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
         return virt_error(err, "libvirt: cannot be initialized");
     virSetErrorFunc(NULL, quiet);
@@ -69,67 +80,86 @@ int virt_start_events(struct ctl *ctl, struct ft_err *err)
     return 0;
 }
 
+struct virt *virt_new(const char *uri, const char *host,
+                      const char *state_dir, struct ft_err *err)
+{
+    struct virt *v;
+
+    if (start_events(err) < 0)
+        return NULL;
+    v = calloc(1, sizeof(*v));
+    if (!v)
+        abort();
+    v->uri = uri;
+    v->host = host;
+    v->state_dir = state_dir;
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_cond_init(&v->opened, NULL);
+    return v;
+}
+
 static void *open_thread(void *arg)
 {
-    struct ctl *ctl = arg;
-    virConnectPtr conn = virConnectOpen(ctl->options.libvirt_uri);
+    struct virt *v = arg;
+    virConnectPtr conn = virConnectOpen(v->uri);
 
     if (conn)
         virConnectSetKeepAlive(conn, 5, 3);
-    pthread_mutex_lock(&ctl->virt_lock);
-    ctl->conn = conn;
+    pthread_mutex_lock(&v->lock);
+    v->conn = conn;
     if (!conn)
-        snprintf(ctl->virt_why, sizeof(ctl->virt_why), "%s",
-                 virGetLastErrorMessage());
-    ctl->virt_opening = false;
-    pthread_cond_broadcast(&ctl->virt_opened);
-    pthread_mutex_unlock(&ctl->virt_lock);
-    thread_end(&ctl->background);
+        snprintf(v->why, sizeof(v->why), "%s", virGetLastErrorMessage());
+    v->opening = false;
+    pthread_cond_broadcast(&v->opened);
+    pthread_mutex_unlock(&v->lock);
     return NULL;
 }
 
-/* Under virt_lock: wait until the thread is through, or has had its time. A
+/* Under the lock: wait until the thread is through, or has had its time. A
  * thread that hangs stays, and so does the verdict, until libvirtd answers. */
-static int wait_opened(struct ctl *ctl, struct ft_err *err)
+static int wait_opened(struct virt *v, struct ft_err *err)
 {
-    struct timespec *until = &ctl->virt_until;
+    struct timespec *until = &v->until;
+    pthread_t t;
+    int rc;
 
-    if (!ctl->virt_opening) {
-        if (thread_start(&ctl->background, open_thread, ctl, err) < 0)
-            return -1;
-        ctl->virt_opening = true;
+    if (!v->opening) {
+        rc = pthread_create(&t, NULL, open_thread, v);
+        if (rc)
+            return ft_err_sys(err, rc, "lockstepd: cannot start a thread");
+        pthread_detach(t);
+        v->opening = true;
         clock_gettime(CLOCK_MONOTONIC, until);
         until->tv_sec += OPEN_S;
     }
-    while (ctl->virt_opening) {
-        if (pthread_cond_clockwait(&ctl->virt_opened, &ctl->virt_lock,
+    while (v->opening) {
+        if (pthread_cond_clockwait(&v->opened, &v->lock,
                                    CLOCK_MONOTONIC, until) == ETIMEDOUT)
             return ft_err_set(err, ETIMEDOUT, "libvirt %s: it does not "
                               "answer within %d s: libvirtd hangs, or is "
-                              "stopped: look at it, or restart it",
-                              ctl->options.libvirt_uri, OPEN_S);
+                              "stopped: look at it, or restart it", v->uri,
+                              OPEN_S);
     }
-    if (!ctl->conn)
+    if (!v->conn)
         return ft_err_set(err, EIO, "libvirt %s: not reached; is libvirtd "
-                          "running? (%s)", ctl->options.libvirt_uri,
-                          ctl->virt_why);
+                          "running? (%s)", v->uri, v->why);
     return 0;
 }
 
-virConnectPtr virt_open(struct ctl *ctl, struct ft_err *err)
+virConnectPtr virt_open(struct virt *v, struct ft_err *err)
 {
     virConnectPtr conn = NULL;
 
-    pthread_mutex_lock(&ctl->virt_lock);
-    if (ctl->conn && virConnectIsAlive(ctl->conn) != 1) {
-        virConnectClose(ctl->conn);
-        ctl->conn = NULL;
+    pthread_mutex_lock(&v->lock);
+    if (v->conn && virConnectIsAlive(v->conn) != 1) {
+        virConnectClose(v->conn);
+        v->conn = NULL;
     }
-    if (ctl->conn || wait_opened(ctl, err) == 0) {
-        conn = ctl->conn;
+    if (v->conn || wait_opened(v, err) == 0) {
+        conn = v->conn;
         virConnectRef(conn);
     }
-    pthread_mutex_unlock(&ctl->virt_lock);
+    pthread_mutex_unlock(&v->lock);
     return conn;
 }
 
@@ -137,15 +167,15 @@ static virDomainPtr lookup(virConnectPtr conn, const char *which)
 {
     virDomainPtr dom = virDomainLookupByName(conn, which);
 
-    if (!dom && strlen(which) == CTL_UUID - 1)
+    if (!dom && strlen(which) == VIR_UUID_STRING_BUFLEN - 1)
         dom = virDomainLookupByUUIDString(conn, which);
     return dom;
 }
 
-virDomainPtr virt_domain(struct ctl *ctl, const char *which,
+virDomainPtr virt_domain(struct virt *v, const char *which,
                          struct ft_err *err)
 {
-    virConnectPtr conn = virt_open(ctl, err);
+    virConnectPtr conn = virt_open(v, err);
     virDomainPtr dom;
 
     if (!conn)
@@ -157,7 +187,7 @@ virDomainPtr virt_domain(struct ctl *ctl, const char *which,
         if (last && last->code == VIR_ERR_NO_DOMAIN)
             ft_err_set(err, ENOENT, "domain %s: libvirt on %s does not know "
                        "it: 'virsh list --all' shows those that it knows",
-                       which, ctl->options.host_name);
+                       which, v->host);
         else
             virt_error(err, "domain %s", which);
     }
@@ -165,39 +195,51 @@ virDomainPtr virt_domain(struct ctl *ctl, const char *which,
     return dom;
 }
 
-const char *virt_state(struct ctl *ctl, const char *uuid)
+enum virt_state virt_state(struct virt *v, const char *uuid)
 {
     struct ft_err err;
-    virDomainPtr dom = virt_domain(ctl, uuid, &err);
+    virDomainPtr dom = virt_domain(v, uuid, &err);
     int state = VIR_DOMAIN_NOSTATE, reason, rc;
 
     if (!dom)
-        return err.code == ENOENT ? "not there" : "no answer";
+        return err.code == ENOENT ? VIRT_NOT_THERE : VIRT_NO_ANSWER;
     rc = virDomainGetState(dom, &state, &reason, 0);
     virDomainFree(dom);
     if (rc < 0)
-        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? "not there"
-                                                          : "no answer";
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? VIRT_NOT_THERE
+                                                          : VIRT_NO_ANSWER;
     switch (state) {
     case VIR_DOMAIN_RUNNING:
     case VIR_DOMAIN_BLOCKED:
-        return "running";
+        return VIRT_RUNNING;
     case VIR_DOMAIN_PAUSED:
-        return "paused";
+        return VIRT_PAUSED;
     case VIR_DOMAIN_SHUTDOWN:
-        return "in shutdown";
+        return VIRT_IN_SHUTDOWN;
     case VIR_DOMAIN_SHUTOFF:
     case VIR_DOMAIN_CRASHED:
-        return "shut off";
+        return VIRT_SHUT_OFF;
     default:
-        return "unknown";
+        return VIRT_UNKNOWN;
     }
 }
 
-int virt_active(struct ctl *ctl, const char *uuid)
+const char *virt_state_name(enum virt_state state)
+{
+    static const char *const name[] = {
+        [VIRT_NO_ANSWER] = "no answer", [VIRT_NOT_THERE] = "not there",
+        [VIRT_RUNNING] = "running", [VIRT_PAUSED] = "paused",
+        [VIRT_IN_SHUTDOWN] = "in shutdown", [VIRT_SHUT_OFF] = "shut off",
+        [VIRT_UNKNOWN] = "unknown",
+    };
+
+    return name[state];
+}
+
+int virt_active(struct virt *v, const char *uuid)
 {
     struct ft_err err;
-    virDomainPtr dom = virt_domain(ctl, uuid, &err);
+    virDomainPtr dom = virt_domain(v, uuid, &err);
     int active;
 
     if (!dom)
@@ -236,9 +278,9 @@ int virt_define(virConnectPtr conn, xmlDoc *doc, struct ft_err *err)
     return 0;
 }
 
-void virt_destroy(struct ctl *ctl, const char *uuid)
+void virt_destroy(struct virt *v, const char *uuid)
 {
-    virDomainPtr dom = virt_domain(ctl, uuid, NULL);
+    virDomainPtr dom = virt_domain(v, uuid, NULL);
 
     if (!dom)
         return;
@@ -249,10 +291,10 @@ void virt_destroy(struct ctl *ctl, const char *uuid)
     virDomainFree(dom);
 }
 
-int virt_make_permanent(struct ctl *ctl, const char *uuid,
+int virt_make_permanent(struct virt *v, const char *uuid,
                         const struct dom_protection *p, struct ft_err *err)
 {
-    virDomainPtr dom = virt_domain(ctl, uuid, err);
+    virDomainPtr dom = virt_domain(v, uuid, err);
     virConnectPtr conn;
     xmlDoc *doc;
     int rc = -1;
@@ -275,7 +317,7 @@ int virt_make_permanent(struct ctl *ctl, const char *uuid,
     return rc;
 }
 
-static int keep_copy(struct ctl *ctl, virDomainPtr dom, const char *uuid,
+static int keep_copy(struct virt *v, virDomainPtr dom, const char *uuid,
                      struct ft_err *err)
 {
     char *text = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE |
@@ -286,7 +328,7 @@ static int keep_copy(struct ctl *ctl, virDomainPtr dom, const char *uuid,
 
     if (!text)
         return virt_error(err, "domain %s", virDomainGetName(dom));
-    snprintf(path, sizeof(path), "%s/vm/%s.xml", ctl->options.paths_state,
+    snprintf(path, sizeof(path), "%s/vm/%s.xml", v->state_dir,
              uuid);
     f = fopen(path, "we");
     rc = f && fputs(text, f) >= 0 ? 0 : -1;
@@ -298,34 +340,34 @@ static int keep_copy(struct ctl *ctl, virDomainPtr dom, const char *uuid,
     return rc;
 }
 
-int virt_undefine(struct ctl *ctl, const char *uuid, struct ft_err *err)
+int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err)
 {
-    virDomainPtr dom = virt_domain(ctl, uuid, NULL);
+    virDomainPtr dom = virt_domain(v, uuid, NULL);
     int rc = 0;
 
     if (!dom)
         return 0;
     if (virDomainIsActive(dom) == 1)
         rc = ft_err_set(err, EBUSY, "domain %s: it is active on %s",
-                        virDomainGetName(dom), ctl->options.host_name);
-    else if (keep_copy(ctl, dom, uuid, err) < 0)
+                        virDomainGetName(dom), v->host);
+    else if (keep_copy(v, dom, uuid, err) < 0)
         rc = -1;
     else if (virDomainUndefine(dom) < 0)
         rc = virt_error(err, "domain %s: its old definition on %s cannot be "
                         "removed", virDomainGetName(dom),
-                        ctl->options.host_name);
+                        v->host);
     else
         ft_info("domain %s: its old definition here is removed, a copy is "
                 "%s/vm/%s.xml", virDomainGetName(dom),
-                ctl->options.paths_state, uuid);
+                v->state_dir, uuid);
     virDomainFree(dom);
     return rc;
 }
 
-void virt_set_protection(struct ctl *ctl, const char *uuid,
+void virt_set_protection(struct virt *v, const char *uuid,
                          const struct dom_protection *p)
 {
-    virDomainPtr dom = virt_domain(ctl, uuid, NULL);
+    virDomainPtr dom = virt_domain(v, uuid, NULL);
     char *text = p ? dom_print_protection(p) : NULL;
     unsigned flags = 0;
 
@@ -368,11 +410,11 @@ static bool model_usable(const char *capabilities, const char *model,
     return usable;
 }
 
-int virt_cpu_supported(struct ctl *ctl, const struct dom_facts *f,
+int virt_cpu_supported(struct virt *v, const struct dom_facts *f,
                        const char *emulator, struct ft_err *err)
 {
-    virConnectPtr conn = virt_open(ctl, err);
-    const char *host = ctl->options.host_name;
+    virConnectPtr conn = virt_open(v, err);
+    const char *host = v->host;
     char *text;
     bool known, usable;
 
@@ -398,15 +440,15 @@ int virt_cpu_supported(struct ctl *ctl, const struct dom_facts *f,
     return 0;
 }
 
-int virt_networks_there(struct ctl *ctl, json_t *networks,
+int virt_networks_there(struct virt *v, json_t *networks,
                         struct ft_err *err)
 {
-    const char *host = ctl->options.host_name;
+    const char *host = v->host;
     size_t i;
-    json_t *v;
+    json_t *one;
 
-    json_array_foreach(networks, i, v) {
-        const char *text = json_string_value(v);
+    json_array_foreach(networks, i, one) {
+        const char *text = json_string_value(one);
         virConnectPtr conn;
         virNetworkPtr net;
         int active;
@@ -417,7 +459,7 @@ int virt_networks_there(struct ctl *ctl, json_t *networks,
                                   "make it, so that the guest finds its "
                                   "network there", host, text);
         } else if (text && !strncmp(text, "network ", 8)) {
-            conn = virt_open(ctl, err);
+            conn = virt_open(v, err);
             if (!conn)
                 return -1;
             net = virNetworkLookupByName(conn, text + 8);

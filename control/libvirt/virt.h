@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* virt.h - the local libvirtd, and nothing but the local one */
+/*
+ * virt.h - the local libvirtd, and nothing but the local one
+ *
+ * A struct virt is the program's one connection, which all threads share; it
+ * is opened again when libvirtd was restarted.
+ */
 #ifndef CONTROL_VIRT_H
 #define CONTROL_VIRT_H
 
@@ -9,34 +14,42 @@
 #include "common/host/err.h"
 #include "control/domain/domain.h"
 
-struct ctl;
+/* Once, and for as long as the program runs; borrows the texts. host: this
+ * host's name. NULL: err. The connection is opened when it is needed. */
+struct virt *virt_new(const char *uri, const char *host,
+                      const char *state_dir, struct ft_err *err);
 
-/* Each call blocks; never from the loop. */
-int virt_start_events(struct ctl *ctl, struct ft_err *err);
+/* Each call below blocks; never from the loop. */
+
 /* A reference to the connection; virConnectClose() it. NULL: err. */
-virConnectPtr virt_open(struct ctl *ctl, struct ft_err *err);
+virConnectPtr virt_open(struct virt *v, struct ft_err *err);
 /* By name or uuid. */
-virDomainPtr virt_domain(struct ctl *ctl, const char *which,
+virDomainPtr virt_domain(struct virt *v, const char *which,
                          struct ft_err *err);
 int virt_error(struct ft_err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));   /* appends libvirt's text */
-/* "running", "paused", "in shutdown", "shut off", "not there", "unknown" (it
- * does not say), "no answer" (of libvirtd) */
-const char *virt_state(struct ctl *ctl, const char *uuid);
-int virt_active(struct ctl *ctl, const char *uuid);   /* -1: not known */
+enum virt_state {
+    VIRT_NO_ANSWER,             /* of libvirtd */
+    VIRT_NOT_THERE,             /* libvirtd does not know it */
+    VIRT_RUNNING, VIRT_PAUSED, VIRT_IN_SHUTDOWN, VIRT_SHUT_OFF,
+    VIRT_UNKNOWN,               /* libvirtd does not say */
+};
+enum virt_state virt_state(struct virt *v, const char *uuid);
+const char *virt_state_name(enum virt_state state);
+int virt_active(struct virt *v, const char *uuid);   /* -1: not known */
 xmlDoc *virt_xml(virDomainPtr dom, unsigned flags, struct ft_err *err);
 int virt_define(virConnectPtr conn, xmlDoc *doc, struct ft_err *err);
-void virt_destroy(struct ctl *ctl, const char *uuid);
+void virt_destroy(struct virt *v, const char *uuid);
 /* Define the running domain as it runs, without -incoming. */
-int virt_make_permanent(struct ctl *ctl, const char *uuid,
+int virt_make_permanent(struct virt *v, const char *uuid,
                         const struct dom_protection *p, struct ft_err *err);
 /* Take out the inactive definition; a copy stays in the state folder. */
-int virt_undefine(struct ctl *ctl, const char *uuid, struct ft_err *err);
-void virt_set_protection(struct ctl *ctl, const char *uuid,
+int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err);
+void virt_set_protection(struct virt *v, const char *uuid,
                          const struct dom_protection *p);
-int virt_cpu_supported(struct ctl *ctl, const struct dom_facts *f,
+int virt_cpu_supported(struct virt *v, const struct dom_facts *f,
                        const char *emulator, struct ft_err *err);
-int virt_networks_there(struct ctl *ctl, json_t *networks,
+int virt_networks_there(struct virt *v, json_t *networks,
                         struct ft_err *err);
 
 #endif

@@ -119,7 +119,7 @@ static int redefine(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
     }
     if (dom_facts(doc, &f, err) < 0)
         return -1;
-    rc = virt_cpu_supported(ctl, &f, ctl->options.paths_emulator, err);
+    rc = virt_cpu_supported(ctl->virt, &f, ctl->options.paths_emulator, err);
     dom_facts_clear(&f);
     /* What may fail for want of room comes before the definition changes. */
     if (rc < 0 || registry_run_dir(ctl, vm->uuid, dir, sizeof(dir), err) < 0 ||
@@ -187,7 +187,7 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
 static int do_prepare(struct ctl *ctl, int fd, json_t *q, char *summary,
                       size_t size, struct ft_err *err)
 {
-    virDomainPtr dom = virt_domain(ctl, status_text(q, "domain"), err);
+    virDomainPtr dom = virt_domain(ctl->virt, status_text(q, "domain"), err);
     char uuid[VIR_UUID_STRING_BUFLEN];
     struct vm *vm;
     int rc;
@@ -220,7 +220,7 @@ static json_t *do_status(struct ctl *ctl, json_t *q, struct ft_err *err)
     } else {
         vm = registry_find(ctl, which);
         if (!vm) {
-            dom = virt_domain(ctl, which, err);
+            dom = virt_domain(ctl->virt, which, err);
             if (!dom)
                 return NULL;
             virDomainGetUUIDString(dom, uuid);

@@ -39,13 +39,10 @@
 #define LOCKSTEPD_CTL_H
 
 #include <ev.h>
-#include <libvirt/libvirt.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <time.h>
 
-#include "common/host/err.h"
 #include "common/host/loop.h"
 #include "common/host/options.h"
 #include "control/lockstepd/thread.h"
@@ -58,12 +55,7 @@ struct ctl {
     pthread_mutex_t lock;       /* vms and what is in them */
     pthread_cond_t changed;     /* a status came */
     struct vm *vms;
-    pthread_mutex_t virt_lock;      /* the five that follow */
-    pthread_cond_t virt_opened;
-    virConnectPtr conn;
-    bool virt_opening;              /* a thread is at it */
-    struct timespec virt_until;     /* ... and its callers wait until then */
-    char virt_why[FT_ERR_TEXT];     /* why the last try failed */
+    struct virt *virt;
     struct thread_pool commands, connections;
     struct thread_pool background;  /* what lockstepd does of its own accord:
                                        keepers, new replicas, announcements */

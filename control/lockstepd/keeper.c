@@ -182,12 +182,12 @@ static void took_over(struct keeper *k)
     snprintf(p.backup, sizeof(p.backup), "%s", vm->peer);
     snprintf(p.arbiter, sizeof(p.arbiter), "%s", vm->arbiter);
     pthread_mutex_unlock(&ctl->lock);
-    if (virt_make_permanent(ctl, vm->uuid, &p, &err) < 0) {
+    if (virt_make_permanent(ctl->virt, vm->uuid, &p, &err) < 0) {
         vm_note(ctl, vm, "live, but its definition is not stored on this "
                 "host yet: %s", err.text);
         return;   /* the next step tries again */
     }
-    virt_set_protection(ctl, vm->uuid, &p);
+    virt_set_protection(ctl->virt, vm->uuid, &p);
     pthread_mutex_lock(&ctl->lock);
     vm->role = VM_PRIMARY;
     vm->wanted = true;
@@ -269,7 +269,7 @@ static void tidy_up(struct keeper *k, const json_t *status)
     role = vm->role;
     pthread_mutex_unlock(&ctl->lock);
     if (role == VM_BACKUP)
-        virt_destroy(ctl, vm->uuid);
+        virt_destroy(ctl->virt, vm->uuid);
     if (agent_client_order(ctl, vm->uuid, "quit", NULL) < 0) {
         k->tidy_wait_ms = k->tidy_wait_ms ? 2 * k->tidy_wait_ms
                                           : BACKOFF_MIN_MS;
@@ -310,7 +310,7 @@ static void step(struct keeper *k)
     } else if (vm_alone(status)) {
         if (role == VM_BACKUP) {
             /* Not one that only waits for its primary. */
-            if (!busy && !strcmp(virt_state(k->ctl, vm->uuid), "running"))
+            if (!busy && virt_state(k->ctl->virt, vm->uuid) == VIRT_RUNNING)
                 took_over(k);
         }
         if (role == VM_PRIMARY && wanted && !busy)

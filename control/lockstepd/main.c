@@ -342,16 +342,17 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     umask(027);
     pthread_mutex_init(&ctl.lock, NULL);
-    pthread_mutex_init(&ctl.virt_lock, NULL);
-    pthread_cond_init(&ctl.virt_opened, NULL);
     pthread_cond_init(&ctl.changed, NULL);
     xmlInitParser();
     ctl.loop = ev_default_loop(EVFLAG_AUTO);   /* reaps agents */
     if (registry_load(&ctl, &err) < 0)
         goto fail;
     snprintf(log, sizeof(log), "%s/lockstepd.log", ctl.options.paths_log);
-    if (ft_log_open(&lc, &err) < 0 || virt_start_events(&ctl, &err) < 0 ||
-        serve(&ctl, &err) < 0)
+    if (ft_log_open(&lc, &err) < 0)
+        goto fail;
+    ctl.virt = virt_new(ctl.options.libvirt_uri, ctl.options.host_name,
+                        ctl.options.paths_state, &err);
+    if (!ctl.virt || serve(&ctl, &err) < 0)
         goto fail;
     return 0;
 fail:

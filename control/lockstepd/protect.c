@@ -124,7 +124,7 @@ static int look_at_domain(struct work *w, const char *domain, const char *host,
     xmlDoc *doc, *copy;
     int state = 0, reason, rc;
 
-    w->dom = virt_domain(w->ctl, domain, err);
+    w->dom = virt_domain(w->ctl->virt, domain, err);
     if (!w->dom)
         return -1;
     virDomainGetUUIDString(w->dom, uuid);
@@ -138,7 +138,7 @@ static int look_at_domain(struct work *w, const char *domain, const char *host,
     if (state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_BLOCKED)
         return ft_err_set(err, EINVAL, "domain %s: it is %s: %s",
                           virDomainGetName(w->dom),
-                          virt_state(w->ctl, uuid),
+                          virt_state_name(virt_state(w->ctl->virt, uuid)),
                           state == VIR_DOMAIN_PAUSED
                           ? "resume it first ('virsh resume')"
                           : "start it first ('virsh start')");
@@ -511,7 +511,7 @@ static int commit_pair(struct work *w, struct ft_err *err)
     vm_note(w->ctl, vm, "%s", "");
     if (registry_save(w->ctl, vm, err) < 0)
         ft_error("%s", err->text);   /* protected all the same */
-    virt_set_protection(w->ctl, vm->uuid, &w->policy);
+    virt_set_protection(w->ctl->virt, vm->uuid, &w->policy);
     if (control_call(w->peer, json_pack("{s:s,s:b}", "do", "commit",
                                         "autostart", w->autostart),
                      &reply, 10, err) == 0)

@@ -90,8 +90,9 @@ static void clear_replica(struct session *s, const char *uuid)
             !strcmp(status_text(status, "state"), "cloning");
         json_decref(status);
         if (stale)
-            virt_destroy(s->ctl, uuid);
-        for (int i = 0; stale && i < 100 && virt_active(s->ctl, uuid); i++)
+            virt_destroy(s->ctl->virt, uuid);
+        for (int i = 0; stale && i < 100 &&
+             virt_active(s->ctl->virt, uuid); i++)
             poll(NULL, 0, 20);
     }
     vm_end(s->ctl, vm);
@@ -106,9 +107,9 @@ static int check_domain(struct session *s, json_t *q, struct ft_err *err)
     bool known;
     int active;
 
-    active = virt_active(s->ctl, uuid);
+    active = virt_active(s->ctl->virt, uuid);
     if (active < 0) {
-        virDomainPtr d = virt_domain(s->ctl, uuid, err);   /* says why */
+        virDomainPtr d = virt_domain(s->ctl->virt, uuid, err);   /* says why */
 
         if (d)
             virDomainFree(d);
@@ -117,8 +118,9 @@ static int check_domain(struct session *s, json_t *q, struct ft_err *err)
     if (active)
         return ft_err_set(err, EEXIST, "domain %s: it is already %s on %s: "
                           "the same guest must not run twice; end it there",
-                          name, virt_state(s->ctl, uuid), host_of(s));
-    dom = virt_domain(s->ctl, name, NULL);
+                          name, virt_state_name(virt_state(s->ctl->virt, uuid)),
+                          host_of(s));
+    dom = virt_domain(s->ctl->virt, name, NULL);
     if (!dom)
         return 0;
     virDomainGetUUIDString(dom, other);
@@ -158,7 +160,7 @@ static int check_emulator(struct session *s, json_t *q, struct ft_err *err)
                           "lockstep on both hosts, then shut the guest down "
                           "and start it again", f.name,
                           status_text(q, "qemu"), host_of(s), id);
-    return virt_cpu_supported(s->ctl, &f, emulator, err);
+    return virt_cpu_supported(s->ctl->virt, &f, emulator, err);
 }
 
 static int check_memory(struct session *s, json_t *q, struct ft_err *err)
@@ -290,7 +292,7 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
     }
     if (check_arbiter(s, q, &s->proof[n], err) < 0 ||
         check_emulator(s, q, err) < 0 ||
-        virt_networks_there(s->ctl, json_object_get(q, "networks"),
+        virt_networks_there(s->ctl->virt, json_object_get(q, "networks"),
                             err) < 0)
         return NULL;
     snprintf(s->checked, sizeof(s->checked), "%s", uuid);
@@ -360,7 +362,7 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
 static int start_domain(struct session *s, const char *xml,
                         struct ft_err *err)
 {
-    virConnectPtr conn = virt_open(s->ctl, err);
+    virConnectPtr conn = virt_open(s->ctl->virt, err);
     virDomainPtr dom;
 
     if (!conn)
@@ -392,7 +394,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     if (check_domain(s, q, err) < 0 || check_xml(s, q, err) < 0 ||
         clear_agent(s, uuid, vm->name, err) < 0 ||
         registry_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
-        virt_undefine(s->ctl, uuid, err) < 0)
+        virt_undefine(s->ctl->virt, uuid, err) < 0)
         return NULL;
     remember(s, q);
     s->started = true;
@@ -452,7 +454,7 @@ static void end_session(struct session *s)
         proof_remove(&s->proof[i]);
     free(s->proof);
     if (s->started && !s->committed && !pair_stands(s)) {
-        virt_destroy(s->ctl, s->vm->uuid);
+        virt_destroy(s->ctl->virt, s->vm->uuid);
         vm_note(s->ctl, s->vm, "the clone from %s was given up",
                 s->vm->peer);
         keeper_start(s->ctl, s->vm);   /* ends the agent, tidies up */

@@ -37,11 +37,11 @@ static bool in_pair(const json_t *agent)
 }
 
 /* Where there is no agent that could say it. */
-static const char *own_state(const struct vm *v, const char *libvirt)
+static const char *own_state(const struct vm *v, enum virt_state libvirt)
 {
-    if (!strcmp(libvirt, "shut off") || !strcmp(libvirt, "not there"))
+    if (libvirt == VIRT_SHUT_OFF || libvirt == VIRT_NOT_THERE)
         return *v->last ? v->last : "off";
-    return strcmp(libvirt, "no answer") ? "alone" : "unknown";
+    return libvirt != VIRT_NO_ANSWER ? "alone" : "unknown";
 }
 
 static const char *own_reason(const struct vm *v)
@@ -53,7 +53,8 @@ static const char *own_reason(const struct vm *v)
 
 json_t *status_of(struct ctl *ctl, struct vm *vm)
 {
-    const char *own = ctl->options.host_name, *libvirt;
+    const char *own = ctl->options.host_name;
+    enum virt_state libvirt;
     json_t *o = NULL;
     struct vm v;
     bool is_protected, backup, elsewhere;
@@ -68,7 +69,7 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
     v = *vm;
     pthread_mutex_unlock(&ctl->lock);
 
-    libvirt = virt_state(ctl, v.uuid);
+    libvirt = virt_state(ctl->virt, v.uuid);
     default_text(o, "state", own_state(&v, libvirt));
     is_protected = !strcmp(status_text(o, "state"), "protected");
     /* Its last pair has ended here, and it lives on there. */
@@ -81,13 +82,13 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
     text(o, "domain", v.name);
     text(o, "uuid", v.uuid);
     text(o, "host", own);
-    text(o, "libvirt", libvirt);
+    text(o, "libvirt", virt_state_name(libvirt));
     text(o, "protection", is_protected ? "protected" : "not protected");
     default_text(o, "role", vm_role_name(v.role));
     /* A note about the last pair's end is old when the guest runs again; that
      * it belongs to the other host is not. */
     if (*v.note && (!in_pair(o) || vm_alone(o)) &&
-        (strcmp(libvirt, "running") || !*v.last ||
+        (libvirt != VIRT_RUNNING || !*v.last ||
          !strcmp(v.last, "fenced")))
         text(o, "reason", v.note);
     else if (!v.wanted && v.role == VM_NONE)
@@ -100,7 +101,7 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
         text(o, "pair", v.pair);
     default_text(o, "peer", v.peer);
     text(o, "primary", backup || elsewhere ? status_text(o, "peer")
-         : in_pair(o) || !strcmp(libvirt, "running") ? own : "");
+         : in_pair(o) || libvirt == VIRT_RUNNING ? own : "");
     text(o, "backup", backup ? own : !elsewhere && (is_protected || v.wanted)
          ? status_text(o, "peer") : "");
     text(o, "arbiter", *v.arbiter ? v.arbiter : ctl->options.arbiter_uri);

@@ -110,7 +110,7 @@ static int restore(struct ctl *ctl, struct vm *vm, virDomainPtr dom,
     if (autostart)
         virDomainSetAutostart(dom, 1);
     vm_note(ctl, vm, "%s", "ended by 'lockstep unprotect'");
-    virt_set_protection(ctl, vm->uuid, NULL);
+    virt_set_protection(ctl->virt, vm->uuid, NULL);
     return registry_save(ctl, vm, err);
 }
 
@@ -138,7 +138,7 @@ int unprotect_run(struct job *job, const char *domain, char *summary,
                   size_t size, struct ft_err *err)
 {
     struct ctl *ctl = job->ctl;
-    virDomainPtr dom = virt_domain(ctl, domain, err);
+    virDomainPtr dom = virt_domain(ctl->virt, domain, err);
     char uuid[VIR_UUID_STRING_BUFLEN], peer[CTL_NAME];
     struct vm *vm;
     bool was;

@@ -146,7 +146,7 @@ bad=$(layer common
 tell 'common <- channel, disk <- role <- primary, backup <- agent'
 
 bad=$(layer control/domain common/host
-      layer control/libvirt common control/domain control/lockstepd
+      layer control/libvirt common control/domain
       layer control/lockstepd $parts control/domain control/libvirt
       layer control/cli $parts control/domain)
 tell 'control/ never includes role, primary, backup or agent'
