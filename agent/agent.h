@@ -25,8 +25,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "agent/jsonserver.h"
 #include "backup/driver.h"
-#include "common/host/jsonline.h"
 #include "common/host/loop.h"
 #include "common/host/options.h"
 #include "role/pair.h"
@@ -66,7 +66,7 @@ struct agent {
     uint64_t rate_bytes, log_rate;  /* log_bytes_per_s */
     struct ft_timer rate;
 
-    struct ft_json_server *server;
+    struct agent_json_server *server;
     struct ft_timer ready;          /* to open it without a QEMU */
     bool failed;
 };

@@ -115,10 +115,10 @@ static int do_backup(struct agent *a, json_t *line, struct ft_err *err)
     return agent_backup(a, &c, err);
 }
 
-static int do_connection(struct agent *a, struct ft_json *j, json_t *line,
+static int do_connection(struct agent *a, struct agent_json *j, json_t *line,
                          struct ft_err *err)
 {
-    int fd = ft_json_take_fd(j);
+    int fd = agent_json_take_fd(j);
     json_int_t kind;
 
     if (fd < 0) {
@@ -137,7 +137,7 @@ static int do_connection(struct agent *a, struct ft_json *j, json_t *line,
     return bak_driver_connection(a->bak, (enum lc_kind)kind, fd, err);
 }
 
-static int obey(struct agent *a, struct ft_json *j, json_t *line,
+static int obey(struct agent *a, struct agent_json *j, json_t *line,
                 struct ft_err *err)
 {
     const char *what = get_text(line, "do", 32, err);
@@ -168,7 +168,7 @@ static int obey(struct agent *a, struct ft_json *j, json_t *line,
     return ft_err_set(err, EINVAL, "unknown command \"%s\"", what);
 }
 
-static void on_line(struct ft_json *j, json_t *line, void *arg)
+static void on_line(struct agent_json *j, json_t *line, void *arg)
 {
     struct agent *a = arg;
     const char *what = json_string_value(json_object_get(line, "do"));
@@ -178,37 +178,37 @@ static void on_line(struct ft_json *j, json_t *line, void *arg)
         json_t *o = agent_status(a);
 
         json_object_set_new(o, "ok", json_true());
-        ft_json_send(j, o, NULL, 0);
+        agent_json_send(j, o, NULL, 0);
         json_decref(o);
         return;
     }
     if (obey(a, j, line, &err) < 0) {
         ft_info("%s: command %s refused: %s", a->object,
                 what != NULL ? what : "(none)", err.text);
-        ft_json_send_error(j, "%s", err.text);
+        agent_json_send_error(j, "%s", err.text);
         return;
     }
-    ft_json_send_ok(j);
+    agent_json_send_ok(j);
 }
 
-static void on_gone(struct ft_json *j, const struct ft_err *why, void *arg)
+static void on_gone(struct agent_json *j, const struct ft_err *why, void *arg)
 {
     (void)why, (void)arg;
-    ft_json_close(j);
+    agent_json_close(j);
 }
 
-static const struct ft_json_ops json_ops = { on_line, on_gone };
+static const struct agent_json_ops json_ops = { on_line, on_gone };
 
-static void on_opened(struct ft_json *j, void *arg)
+static void on_opened(struct agent_json *j, void *arg)
 {
-    ft_json_set_arg(j, arg);
+    agent_json_set_arg(j, arg);
 }
 
 /* ---- events ------------------------------------------------------------- */
 
-static void send_one(struct ft_json *j, void *arg)
+static void send_one(struct agent_json *j, void *arg)
 {
-    ft_json_send(j, arg, NULL, 0);
+    agent_json_send(j, arg, NULL, 0);
 }
 
 void agent_sock_event(struct agent *a)
@@ -220,7 +220,7 @@ void agent_sock_event(struct agent *a)
     }
     o = agent_status(a);
     json_object_set_new(o, "event", json_string("state"));
-    ft_json_server_each(a->server, send_one, o);
+    agent_json_server_each(a->server, send_one, o);
     json_decref(o);
 }
 
@@ -229,15 +229,15 @@ int agent_sock_open(struct agent *a, struct ft_err *err)
     char path[AGENT_PATH_MAX];
 
     snprintf(path, sizeof(path), "%s/agent.sock", a->own);
-    a->server = ft_json_listen(a->loop, path, 0600, CLIENTS_MAX, &json_ops,
-                               on_opened, a, err);
+    a->server = agent_json_listen(a->loop, path, 0600, CLIENTS_MAX, &json_ops,
+                                  on_opened, a, err);
     return a->server != NULL ? 0 : -1;
 }
 
 void agent_sock_close(struct agent *a)
 {
     if (a->server != NULL) {
-        ft_json_server_close(a->server);
+        agent_json_server_close(a->server);
         a->server = NULL;
     }
 }

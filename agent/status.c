@@ -6,28 +6,7 @@
 #include <string.h>
 
 #include "common/host/id.h"
-
-/* Reasons may hold what a peer or QEMU said: never trust it to be UTF-8. */
-static void text(json_t *o, const char *key, const char *value)
-{
-    json_t *s = json_string(value);
-    char plain[512];
-    size_t i = 0;
-
-    if (s == NULL) {
-        for (; value[i] && i + 1 < sizeof(plain); i++) {
-            plain[i] = value[i] & 0x80 ? '?' : value[i];
-        }
-        plain[i] = '\0';
-        s = json_string(plain);
-    }
-    json_object_set_new(o, key, s);
-}
-
-static void number(json_t *o, const char *key, uint64_t value)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)value));
-}
+#include "common/host/json.h"
 
 static json_t *timeline(const struct ft_timeline *t)
 {
@@ -38,9 +17,9 @@ static json_t *timeline(const struct ft_timeline *t)
 
         json_t *one = json_object();
 
-        number(one, "t_ns", (uint64_t)m->monotonic);
-        number(one, "t_wall", (uint64_t)m->wall);
-        text(one, "what", m->what);
+        ft_json_set_number(one, "t_ns", (uint64_t)m->monotonic);
+        ft_json_set_number(one, "t_wall", (uint64_t)m->wall);
+        ft_json_set_text(one, "what", m->what);
         json_array_append_new(list, one);
     }
     return list;
@@ -66,28 +45,28 @@ json_t *agent_status(struct agent *a)
     agent_pair_status(a, &s);
     ft_hex(pair, s.pair.b);
     o = json_object();
-    text(o, "uuid", a->uuid);
-    text(o, "role", a->role);
-    text(o, "state", ft_pair_state_name(s.state));
-    text(o, "reason", s.reason);
-    text(o, "pair", pair);
-    number(o, "generation", s.generation);
-    number(o, "tried", a->tried);
-    text(o, "peer", s.peer);
-    number(o, "position", s.position);
-    number(o, "acked", s.acked);
-    number(o, "executed", s.executed);
-    number(o, "lag_ms", s.lag_ms);
-    number(o, "log_bytes", s.log_bytes);
-    number(o, "log_bytes_per_s", a->log_rate);
-    number(o, "lease_ms", s.lease_ms);
-    number(o, "detect_ms", (uint64_t)a->options.failover_detect_ms);
-    text(o, "fence", a->options.failover_fence);
-    number(o, "since_ms",
+    ft_json_set_text(o, "uuid", a->uuid);
+    ft_json_set_text(o, "role", a->role);
+    ft_json_set_text(o, "state", ft_pair_state_name(s.state));
+    ft_json_set_text(o, "reason", s.reason);
+    ft_json_set_text(o, "pair", pair);
+    ft_json_set_number(o, "generation", s.generation);
+    ft_json_set_number(o, "tried", a->tried);
+    ft_json_set_text(o, "peer", s.peer);
+    ft_json_set_number(o, "position", s.position);
+    ft_json_set_number(o, "acked", s.acked);
+    ft_json_set_number(o, "executed", s.executed);
+    ft_json_set_number(o, "lag_ms", s.lag_ms);
+    ft_json_set_number(o, "log_bytes", s.log_bytes);
+    ft_json_set_number(o, "log_bytes_per_s", a->log_rate);
+    ft_json_set_number(o, "lease_ms", s.lease_ms);
+    ft_json_set_number(o, "detect_ms", (uint64_t)a->options.failover_detect_ms);
+    ft_json_set_text(o, "fence", a->options.failover_fence);
+    ft_json_set_number(o, "since_ms",
            (uint64_t)((ft_monotonic() - a->since) / FT_NS_PER_MS));
-    number(o, "qemu_pid", a->vmlink != NULL
+    ft_json_set_number(o, "qemu_pid", a->vmlink != NULL
                               ? (uint64_t)ft_vmlink_pid(a->vmlink) : 0);
-    text(o, "qemu", a->greeted ? a->qemu.qemu.s : "");
+    ft_json_set_text(o, "qemu", a->greeted ? a->qemu.qemu.s : "");
     /* A replica that nobody has filled yet, or ever will. */
     json_object_set_new(o, "unused",
                         json_boolean(a->pri == NULL && a->bak == NULL &&

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/host/jsonline.h"
+#include "common/host/json.h"
 
 static const char usage_text[] =
     "Usage: lockstep [--config FILE] COMMAND ...\n"
@@ -60,13 +60,6 @@ static void on_interrupt(int number)
     interrupted = 1;
 }
 
-static const char *text(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-
-    return s ? s : "";
-}
-
 static int fail(enum cli_exit code, const char *message)
 {
     fprintf(stderr, "lockstep: %s\n", message);
@@ -92,7 +85,7 @@ static int no_domain(const char *command, int left)
 static void print_line(const json_t *o, bool json)
 {
     const json_t *p = json_object_get(o, "progress");
-    const char *kind = text(o, "line");
+    const char *kind = ft_json_text(o, "line");
 
     if (json) {
         json_dumpf(o, stdout, JSON_COMPACT);
@@ -101,14 +94,16 @@ static void print_line(const json_t *o, bool json)
         int percent = (int)json_integer_value(json_object_get(p, "percent"));
 
         if (percent >= 0)
-            printf("%-6s %3d %%  %s\n", text(p, "phase"), percent,
-                   text(p, "text"));
+            printf("%-6s %3d %%  %s\n", ft_json_text(p, "phase"), percent,
+                   ft_json_text(p, "text"));
         else
-            printf("%-6s        %s\n", text(p, "phase"), text(p, "text"));
+            printf("%-6s        %s\n", ft_json_text(p, "phase"),
+                   ft_json_text(p, "text"));
     } else if (*kind) {
-        printf("%-8s  %s: %s\n", kind, text(o, "object"), text(o, "text"));
-        if (*text(o, "action"))
-            printf("%-8s    %s\n", "", text(o, "action"));
+        printf("%-8s  %s: %s\n", kind, ft_json_text(o, "object"),
+               ft_json_text(o, "text"));
+        if (*ft_json_text(o, "action"))
+            printf("%-8s    %s\n", "", ft_json_text(o, "action"));
     }
     fflush(stdout);
 }
@@ -177,7 +172,8 @@ static int ask(const struct ft_options *o, json_t *q, bool json,
     } else {
         if (json)
             print_line(line, true);
-        rc = fail(told ? CLI_INTERRUPTED : CLI_FAILED, text(line, "error"));
+        rc = fail(told ? CLI_INTERRUPTED : CLI_FAILED,
+                  ft_json_text(line, "error"));
         json_decref(line);
     }
 out:
@@ -193,7 +189,7 @@ static int finish(int rc, json_t *reply, bool json)
     if (rc == CLI_OK && json)
         print_line(reply, true);
     else if (rc == CLI_OK)
-        puts(text(reply, "summary"));
+        puts(ft_json_text(reply, "summary"));
     json_decref(reply);
     return rc;
 }

@@ -9,28 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/host/json.h"
 #include "common/pair-state.h"
-
-static const char *text(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-
-    return s ? s : "";
-}
 
 static const char *or_dash(const char *s)
 {
     return *s ? s : "-";
 }
 
-static uint64_t number(const json_t *o, const char *key)
-{
-    return (uint64_t)json_integer_value(json_object_get(o, key));
-}
-
 static enum ft_pair_state state(const json_t *o)
 {
-    return ft_pair_state_parse(text(o, "state"));
+    return ft_pair_state_parse(ft_json_text(o, "state"));
 }
 
 static bool is_protected(const json_t *o)
@@ -40,7 +29,7 @@ static bool is_protected(const json_t *o)
 
 static void rate(char *buf, size_t size, const json_t *o)
 {
-    double bits = 8.0 * (double)number(o, "log_bytes_per_s");
+    double bits = 8.0 * (double)ft_json_number(o, "log_bytes_per_s");
 
     if (bits >= 1e6)
         snprintf(buf, size, "%.1f Mbit/s", bits / 1e6);
@@ -60,7 +49,7 @@ void cli_show_list(const json_t *domains)
         return;
     }
     json_array_foreach(domains, i, o) {
-        size_t n = strlen(text(o, "domain"));
+        size_t n = strlen(ft_json_text(o, "domain"));
 
         width = n > width ? n : width;
     }
@@ -71,19 +60,20 @@ void cli_show_list(const json_t *domains)
         snprintf(lag, sizeof(lag), "-");
         snprintf(log, sizeof(log), "-");
         snprintf(generation, sizeof(generation), "%llu",
-                 (unsigned long long)number(o, "generation"));
+                 (unsigned long long)ft_json_number(o, "generation"));
         if (is_protected(o)) {
             snprintf(lag, sizeof(lag), "%llu ms",
-                     (unsigned long long)number(o, "lag_ms"));
+                     (unsigned long long)ft_json_number(o, "lag_ms"));
             rate(log, sizeof(log), o);
         }
         printf("%-*s  %-13s  %-11s  %-12s  %-12s  %3s  %7s  %s\n",
-               (int)width, text(o, "domain"), text(o, "protection"),
-               text(o, "state"), or_dash(text(o, "primary")),
-               or_dash(text(o, "backup")),
-               number(o, "generation") ? generation : "-", lag, log);
-        if (!is_protected(o) && *text(o, "reason"))
-            printf("%-*s  (%s)\n", (int)width, "", text(o, "reason"));
+               (int)width, ft_json_text(o, "domain"),
+               ft_json_text(o, "protection"),
+               ft_json_text(o, "state"), or_dash(ft_json_text(o, "primary")),
+               or_dash(ft_json_text(o, "backup")),
+               ft_json_number(o, "generation") ? generation : "-", lag, log);
+        if (!is_protected(o) && *ft_json_text(o, "reason"))
+            printf("%-*s  (%s)\n", (int)width, "", ft_json_text(o, "reason"));
     }
 }
 
@@ -101,7 +91,7 @@ row(const char *name, const char *fmt, ...)
 
 static void show_timeline(const json_t *list)
 {
-    uint64_t t0 = number(json_array_get(list, 0), "t_ns");
+    uint64_t t0 = ft_json_number(json_array_get(list, 0), "t_ns");
     json_t *o;
     size_t i;
 
@@ -110,7 +100,8 @@ static void show_timeline(const json_t *list)
     puts("Last failover:");
     json_array_foreach(list, i, o)
         printf("  %+9.1f ms  %s\n",
-               (double)(number(o, "t_ns") - t0) / 1e6, text(o, "what"));
+               (double)(ft_json_number(o, "t_ns") - t0) / 1e6,
+               ft_json_text(o, "what"));
 }
 
 void cli_show_one(const json_t *o)
@@ -118,41 +109,43 @@ void cli_show_one(const json_t *o)
     const json_t *p = json_object_get(o, "progress");
     char log[32];
 
-    row("Domain:", "%s", text(o, "domain"));
-    row("UUID:", "%s", text(o, "uuid"));
-    row("Protection:", "%s", text(o, "protection"));
-    row("State:", "%s", text(o, "state"));
-    if (*text(o, "reason"))
-        row("Reason:", "%s", text(o, "reason"));
-    row("This host:", "%s, %s here (libvirt: %s)", text(o, "host"),
-        strcmp(text(o, "role"), "none") ? text(o, "role") : "no part",
-        text(o, "libvirt"));
+    row("Domain:", "%s", ft_json_text(o, "domain"));
+    row("UUID:", "%s", ft_json_text(o, "uuid"));
+    row("Protection:", "%s", ft_json_text(o, "protection"));
+    row("State:", "%s", ft_json_text(o, "state"));
+    if (*ft_json_text(o, "reason"))
+        row("Reason:", "%s", ft_json_text(o, "reason"));
+    row("This host:", "%s, %s here (libvirt: %s)", ft_json_text(o, "host"),
+        strcmp(ft_json_text(o, "role"), "none") ? ft_json_text(o, "role")
+                                                : "no part",
+        ft_json_text(o, "libvirt"));
     if (json_is_false(json_object_get(o, "stored")))
         row("Not stored:", "its file cannot be written (see "
             "lockstepd.log)");
-    row("Primary:", "%s", or_dash(text(o, "primary")));
-    row("Backup:", "%s", or_dash(text(o, "backup")));
-    row("Generation:", "%llu", (unsigned long long)number(o, "generation"));
-    row("Arbiter:", "%s", or_dash(text(o, "arbiter")));
-    row("Fence:", "%s", or_dash(text(o, "fence")));
+    row("Primary:", "%s", or_dash(ft_json_text(o, "primary")));
+    row("Backup:", "%s", or_dash(ft_json_text(o, "backup")));
+    row("Generation:", "%llu",
+        (unsigned long long)ft_json_number(o, "generation"));
+    row("Arbiter:", "%s", or_dash(ft_json_text(o, "arbiter")));
+    row("Fence:", "%s", or_dash(ft_json_text(o, "fence")));
     if (state(o) == FT_PAIR_CLONING)
         row("Clone:", "%.0f MiB sent, %.0f MiB left",
-            (double)number(p, "sent") / 1048576,
-            (double)number(p, "remaining") / 1048576);
+            (double)ft_json_number(p, "sent") / 1048576,
+            (double)ft_json_number(p, "remaining") / 1048576);
     if (is_protected(o)) {
         rate(log, sizeof(log), o);
         row("Execution lag:", "%llu ms",
-            (unsigned long long)number(o, "lag_ms"));
+            (unsigned long long)ft_json_number(o, "lag_ms"));
         row("Log bandwidth:", "%s", log);
         row("Positions:", "%llu sent, %llu acknowledged, %llu executed",
-            (unsigned long long)number(o, "position"),
-            (unsigned long long)number(o, "acked"),
-            (unsigned long long)number(o, "executed"));
+            (unsigned long long)ft_json_number(o, "position"),
+            (unsigned long long)ft_json_number(o, "acked"),
+            (unsigned long long)ft_json_number(o, "executed"));
         row("Detection:", "%llu ms",
-            (unsigned long long)number(o, "detect_ms"));
+            (unsigned long long)ft_json_number(o, "detect_ms"));
     }
-    if (*text(o, "command"))
-        row("Command:", "%s", text(o, "command"));
+    if (*ft_json_text(o, "command"))
+        row("Command:", "%s", ft_json_text(o, "command"));
     show_timeline(json_object_get(o, "timeline"));
 }
 
@@ -184,14 +177,16 @@ void cli_show_metrics(const json_t *domains)
          "# TYPE lockstep_protected gauge");
     json_array_foreach(domains, i, o)
         printf("lockstep_protected{domain=\"%s\",role=\"%s\"} %d\n",
-               text(o, "domain"), text(o, "role"), is_protected(o));
+               ft_json_text(o, "domain"), ft_json_text(o, "role"),
+               is_protected(o));
     for (size_t m = 0; m < sizeof(metric) / sizeof(metric[0]); m++) {
         printf("# HELP lockstep_%s %s\n# TYPE lockstep_%s %s\n",
                metric[m].name, metric[m].help, metric[m].name,
                metric[m].type);
         json_array_foreach(domains, i, o)
             printf("lockstep_%s{domain=\"%s\",role=\"%s\"} %llu\n",
-                   metric[m].name, text(o, "domain"), text(o, "role"),
-                   (unsigned long long)number(o, metric[m].key));
+                   metric[m].name, ft_json_text(o, "domain"),
+                   ft_json_text(o, "role"),
+                   (unsigned long long)ft_json_number(o, metric[m].key));
     }
 }

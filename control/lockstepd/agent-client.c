@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "common/host/fdpass.h"
-#include "common/host/jsonline.h"
+#include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/registry.h"

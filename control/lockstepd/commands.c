@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/host/jsonline.h"
+#include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"

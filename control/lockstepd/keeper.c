@@ -24,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/host/jsonline.h"
+#include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"

@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 #include "common/host/id.h"
-#include "common/host/jsonline.h"
+#include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"

@@ -19,7 +19,7 @@
 
 #include "common/host/fdpass.h"
 #include "common/host/id.h"
-#include "common/host/jsonline.h"
+#include "common/host/json.h"
 #include "logging-channel/server.h"
 #include "shared-disk/file.h"
 

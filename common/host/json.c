@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* jsonclient.c - JSON lines without a loop, for command-line programs */
-#include "common/host/jsonline.h"
+/* json.c - members of JSON objects, lines without a loop (see json.h) */
+#include "common/host/json.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,6 +10,41 @@
 
 #include "common/host/clock.h"
 #include "common/host/fdpass.h"
+
+const char *ft_json_text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+
+    return s ? s : "";
+}
+
+uint64_t ft_json_number(const json_t *o, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+void ft_json_set_text(json_t *o, const char *key, const char *value)
+{
+    json_t *s = json_string(value);
+    char plain[512];
+    size_t i = 0;
+
+    if (!s) {
+        for (; value[i] && i + 1 < sizeof(plain); i++) {
+            plain[i] = value[i] & 0x80 ? '?' : value[i];
+        }
+        plain[i] = '\0';
+        s = json_string(plain);
+    }
+    json_object_set_new(o, key, s);
+}
+
+void ft_json_set_number(json_t *o, const char *key, uint64_t value)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+/* ---- lines -------------------------------------------------------------- */
 
 int ft_json_client_open(const char *path, struct ft_err *err)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * jsonline.c - one JSON object a line over a UNIX stream socket
+ * jsonserver.c - one JSON object a line over a UNIX stream socket
  *
- * Closing inside a callback: ft_json_close() detaches the connection at once
+ * Closing inside a callback: agent_json_close() detaches the connection at once
  * (no watcher, no callback) and frees it when the outermost function of this
  * file that works on it returns (`depth`). One that still has something to
  * send lingers, detached, until it is sent or a second has passed.
  */
-#include "common/host/jsonline.h"
+#include "agent/jsonserver.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,19 +31,19 @@ struct out {
     char bytes[];
 };
 
-struct ft_json {
+struct agent_json {
     struct ev_loop *loop;
     int fd;
     struct ft_watch watch;
     struct ft_timer linger;
-    const struct ft_json_ops *ops;
+    const struct agent_json_ops *ops;
     void *arg;
-    struct ft_json_server *server;       /* NULL: a client's */
-    struct ft_json *prev, *next;         /* in server's list */
+    struct agent_json_server *server;       /* NULL: a client's */
+    struct agent_json *prev, *next;         /* in server's list */
 
     char *in;
     size_t in_used, in_size, in_searched;
-    int fds[FT_JSON_FDS_MAX];
+    int fds[AGENT_JSON_FDS_MAX];
     size_t nfds;
 
     struct out *out, **out_last;
@@ -51,22 +51,22 @@ struct ft_json {
 
     unsigned depth;
     bool over;           /* gone() was or is being called: no more I/O */
-    bool detached;       /* ft_json_close() was called */
+    bool detached;       /* agent_json_close() was called */
 };
 
-struct ft_json_server {
+struct agent_json_server {
     struct ev_loop *loop;
     int fd;
     struct ft_listener listener;
     char *path;
     unsigned max, count;
-    const struct ft_json_ops *ops;
-    void (*opened)(struct ft_json *j, void *arg);
+    const struct agent_json_ops *ops;
+    void (*opened)(struct agent_json *j, void *arg);
     void *arg;
-    struct ft_json *first;
+    struct agent_json *first;
 };
 
-static void release(struct ft_json *j)
+static void release(struct agent_json *j)
 {
     while (j->nfds) {
         close(j->fds[--j->nfds]);
@@ -87,13 +87,13 @@ static void release(struct ft_json *j)
     free(j);
 }
 
-static void enter(struct ft_json *j)
+static void enter(struct agent_json *j)
 {
     j->depth++;
 }
 
 /* Returns false when j is gone from now on. */
-static bool leave(struct ft_json *j)
+static bool leave(struct agent_json *j)
 {
     if (--j->depth == 0 && j->detached && (j->over || !j->out)) {
         release(j);
@@ -102,7 +102,7 @@ static bool leave(struct ft_json *j)
     return !j->detached;
 }
 
-static void fail(struct ft_json *j, int code, const char *why)
+static void fail(struct agent_json *j, int code, const char *why)
 {
     struct ft_err err;
 
@@ -117,7 +117,7 @@ static void fail(struct ft_json *j, int code, const char *why)
     }
 }
 
-static void send_queued(struct ft_json *j)
+static void send_queued(struct agent_json *j)
 {
     while (j->out && !j->over) {
         struct out *o = j->out;
@@ -153,13 +153,13 @@ static void send_queued(struct ft_json *j)
     }
 }
 
-static void refuse(struct ft_json *j, const char *why)
+static void refuse(struct agent_json *j, const char *why)
 {
-    ft_json_send_error(j, "%s", why);
+    agent_json_send_error(j, "%s", why);
     fail(j, EPROTO, why);
 }
 
-static void take_line(struct ft_json *j, char *line, size_t n)
+static void take_line(struct agent_json *j, char *line, size_t n)
 {
     json_error_t jerr;
     json_t *msg;
@@ -177,7 +177,7 @@ static void take_line(struct ft_json *j, char *line, size_t n)
     json_decref(msg);
 }
 
-static void take_lines(struct ft_json *j)
+static void take_lines(struct agent_json *j)
 {
     size_t start = 0;
 
@@ -203,7 +203,7 @@ static void take_lines(struct ft_json *j)
     }
 }
 
-static bool make_room(struct ft_json *j)
+static bool make_room(struct agent_json *j)
 {
     size_t size = j->in_size ? j->in_size * 2 : READ_STEP;
     char *bigger;
@@ -220,7 +220,7 @@ static bool make_room(struct ft_json *j)
     return true;
 }
 
-static void receive(struct ft_json *j)
+static void receive(struct agent_json *j)
 {
     struct ft_err err;
     int fds[FT_FDS_MAX];
@@ -241,7 +241,7 @@ static void receive(struct ft_json *j)
         return;
     }
     for (i = 0; i < nfds; i++) {
-        if (j->nfds < FT_JSON_FDS_MAX) {
+        if (j->nfds < AGENT_JSON_FDS_MAX) {
             j->fds[j->nfds++] = fds[i];
         } else {
             close(fds[i]);
@@ -263,7 +263,7 @@ static void receive(struct ft_json *j)
 
 static void watch_cb(struct ft_watch *w, int events, void *arg)
 {
-    struct ft_json *j = arg;
+    struct agent_json *j = arg;
 
     (void)w;
     enter(j);
@@ -278,7 +278,7 @@ static void watch_cb(struct ft_watch *w, int events, void *arg)
 
 static void linger_cb(struct ft_timer *t, void *arg)
 {
-    struct ft_json *j = arg;
+    struct agent_json *j = arg;
 
     (void)t;
     enter(j);
@@ -286,10 +286,10 @@ static void linger_cb(struct ft_timer *t, void *arg)
     leave(j);
 }
 
-struct ft_json *ft_json_open(struct ev_loop *loop, int fd,
-                             const struct ft_json_ops *ops, void *arg)
+struct agent_json *agent_json_open(struct ev_loop *loop, int fd,
+                                   const struct agent_json_ops *ops, void *arg)
 {
-    struct ft_json *j = calloc(1, sizeof(*j));
+    struct agent_json *j = calloc(1, sizeof(*j));
 
     if (!j) {
         close(fd);
@@ -304,23 +304,6 @@ struct ft_json *ft_json_open(struct ev_loop *loop, int fd,
     ft_watch_init(&j->watch, loop, fd, watch_cb, j);
     ft_timer_init(&j->linger, loop, linger_cb, j);
     ft_watch_set(&j->watch, EV_READ);
-    return j;
-}
-
-struct ft_json *ft_json_connect(struct ev_loop *loop, const char *path,
-                                const struct ft_json_ops *ops, void *arg,
-                                struct ft_err *err)
-{
-    int fd = ft_unix_connect(path, SOCK_STREAM, err);
-    struct ft_json *j;
-
-    if (fd < 0) {
-        return NULL;
-    }
-    j = ft_json_open(loop, fd, ops, arg);
-    if (!j) {
-        ft_err_set(err, ENOMEM, "UNIX socket %s: no memory", path);
-    }
     return j;
 }
 
@@ -357,7 +340,8 @@ static struct out *make_line(json_t *msg, const int *fds, size_t nfds)
     return o;
 }
 
-int ft_json_send(struct ft_json *j, json_t *msg, const int *fds, size_t nfds)
+int agent_json_send(struct agent_json *j, json_t *msg, const int *fds,
+                    size_t nfds)
 {
     struct out *o;
     int rc;
@@ -374,7 +358,7 @@ int ft_json_send(struct ft_json *j, json_t *msg, const int *fds, size_t nfds)
     j->out_bytes += o->used;
     enter(j);
     send_queued(j);
-    if (j->out_bytes > FT_JSON_QUEUE_MAX) {
+    if (j->out_bytes > AGENT_JSON_QUEUE_MAX) {
         fail(j, ENOBUFS, "the other side does not read");
     }
     rc = j->over ? -1 : 0;
@@ -382,16 +366,16 @@ int ft_json_send(struct ft_json *j, json_t *msg, const int *fds, size_t nfds)
     return rc;
 }
 
-int ft_json_send_ok(struct ft_json *j)
+int agent_json_send_ok(struct agent_json *j)
 {
     json_t *msg = json_pack("{s:b}", "ok", 1);
-    int rc = ft_json_send(j, msg, NULL, 0);
+    int rc = agent_json_send(j, msg, NULL, 0);
 
     json_decref(msg);
     return rc;
 }
 
-int ft_json_send_error(struct ft_json *j, const char *fmt, ...)
+int agent_json_send_error(struct agent_json *j, const char *fmt, ...)
 {
     char text[FT_ERR_TEXT];
     json_t *msg;
@@ -406,12 +390,12 @@ int ft_json_send_error(struct ft_json *j, const char *fmt, ...)
         /* a peer's text that is not UTF-8 */
         msg = json_pack("{s:b,s:s}", "ok", 0, "error", "unprintable error");
     }
-    rc = ft_json_send(j, msg, NULL, 0);
+    rc = agent_json_send(j, msg, NULL, 0);
     json_decref(msg);
     return rc;
 }
 
-int ft_json_take_fd(struct ft_json *j)
+int agent_json_take_fd(struct agent_json *j)
 {
     int fd;
 
@@ -423,32 +407,12 @@ int ft_json_take_fd(struct ft_json *j)
     return fd;
 }
 
-void ft_json_set_arg(struct ft_json *j, void *arg)
+void agent_json_set_arg(struct agent_json *j, void *arg)
 {
     j->arg = arg;
 }
 
-int ft_json_peer(const struct ft_json *j, int *pid, unsigned *uid,
-                 unsigned *gid)
-{
-    struct ucred cred;
-    socklen_t n = sizeof(cred);
-
-    if (getsockopt(j->fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0) {
-        return -1;
-    }
-    *pid = cred.pid;
-    *uid = cred.uid;
-    *gid = cred.gid;
-    return 0;
-}
-
-bool ft_json_drained(const struct ft_json *j)
-{
-    return !j->out;
-}
-
-static void leave_server(struct ft_json *j)
+static void leave_server(struct agent_json *j)
 {
     if (!j->server) {
         return;
@@ -465,7 +429,7 @@ static void leave_server(struct ft_json *j)
     j->server = NULL;
 }
 
-void ft_json_close(struct ft_json *j)
+void agent_json_close(struct agent_json *j)
 {
     if (!j || j->detached) {
         return;
@@ -486,8 +450,8 @@ void ft_json_close(struct ft_json *j)
 
 static void accept_cb(struct ft_watch *w, int events, void *arg)
 {
-    struct ft_json_server *s = arg;
-    struct ft_json *j;
+    struct agent_json_server *s = arg;
+    struct agent_json *j;
     int fd;
 
     (void)w;
@@ -496,14 +460,14 @@ static void accept_cb(struct ft_watch *w, int events, void *arg)
     if (fd < 0) {
         return;
     }
-    j = ft_json_open(s->loop, fd, s->ops, s->arg);
+    j = agent_json_open(s->loop, fd, s->ops, s->arg);
     if (!j) {
         return;
     }
     if (s->count >= s->max) {
-        ft_json_send_error(j, "%s: more than %u connections", s->path,
-                           s->max);
-        ft_json_close(j);
+        agent_json_send_error(j, "%s: more than %u connections", s->path,
+                              s->max);
+        agent_json_close(j);
         return;
     }
     j->server = s;
@@ -518,14 +482,13 @@ static void accept_cb(struct ft_watch *w, int events, void *arg)
     }
 }
 
-struct ft_json_server *ft_json_listen(struct ev_loop *loop, const char *path,
-                                      unsigned mode, unsigned max,
-                                      const struct ft_json_ops *ops,
-                                      void (*opened)(struct ft_json *j,
-                                                     void *arg),
-                                      void *arg, struct ft_err *err)
+struct agent_json_server *agent_json_listen(
+    struct ev_loop *loop, const char *path, unsigned mode, unsigned max,
+    const struct agent_json_ops *ops,
+    void (*opened)(struct agent_json *j, void *arg), void *arg,
+    struct ft_err *err)
 {
-    struct ft_json_server *s = calloc(1, sizeof(*s));
+    struct agent_json_server *s = calloc(1, sizeof(*s));
 
     if (!s || !(s->path = strdup(path))) {
         free(s);
@@ -547,13 +510,13 @@ struct ft_json_server *ft_json_listen(struct ev_loop *loop, const char *path,
     return s;
 }
 
-void ft_json_server_close(struct ft_json_server *s)
+void agent_json_server_close(struct agent_json_server *s)
 {
     if (!s) {
         return;
     }
     while (s->first) {
-        ft_json_close(s->first);
+        agent_json_close(s->first);
     }
     ft_listener_stop(&s->listener);
     unlink(s->path);
@@ -562,10 +525,11 @@ void ft_json_server_close(struct ft_json_server *s)
     free(s);
 }
 
-void ft_json_server_each(struct ft_json_server *s,
-                         void (*fn)(struct ft_json *j, void *arg), void *arg)
+void agent_json_server_each(struct agent_json_server *s,
+                            void (*fn)(struct agent_json *j, void *arg),
+                            void *arg)
 {
-    struct ft_json *j, *next;
+    struct agent_json *j, *next;
 
     for (j = s->first; j; j = next) {
         next = j->next;
