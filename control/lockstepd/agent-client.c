@@ -29,18 +29,6 @@ extern char **environ;
 
 #define START_MS 5000
 
-const char *status_text(const json_t *status, const char *key)
-{
-    const char *s = json_string_value(json_object_get(status, key));
-
-    return s ? s : "";
-}
-
-uint64_t status_number(const json_t *status, const char *key)
-{
-    return (uint64_t)json_integer_value(json_object_get(status, key));
-}
-
 int agent_client_open(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
     char path[600];
@@ -114,7 +102,7 @@ int agent_client_request(struct ctl *ctl, const char *uuid, json_t *command,
         line = NULL;
     }
     if (!json_is_true(json_object_get(line, "ok"))) {
-        ft_err_set(err, EPROTO, "%s", status_text(line, "error"));
+        ft_err_set(err, EPROTO, "%s", ft_json_text(line, "error"));
         goto out;
     }
     if (reply) {

@@ -27,7 +27,4 @@ int agent_client_ensure(struct ctl *ctl, const char *uuid,
 /* A connection to it. */
 int agent_client_open(struct ctl *ctl, const char *uuid, struct ft_err *err);
 
-const char *status_text(const json_t *status, const char *key);
-uint64_t status_number(const json_t *status, const char *key);
-
 #endif

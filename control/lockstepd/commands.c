@@ -138,7 +138,7 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
 {
     json_t *shift = json_object_get(q, "shift");
     bool undo = json_is_true(json_object_get(q, "undo"));
-    const char *cpu = status_text(q, "cpu");
+    const char *cpu = ft_json_text(q, "cpu");
     struct dom_options o = {
         .emulator = ctl->options.paths_emulator,
         .run_dir = ctl->options.paths_run,
@@ -187,7 +187,7 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
 static int do_prepare(struct ctl *ctl, int fd, json_t *q, char *summary,
                       size_t size, struct ft_err *err)
 {
-    virDomainPtr dom = virt_domain(ctl->virt, status_text(q, "domain"), err);
+    virDomainPtr dom = virt_domain(ctl->virt, ft_json_text(q, "domain"), err);
     char uuid[VIR_UUID_STRING_BUFLEN];
     struct vm *vm;
     int rc;
@@ -209,7 +209,7 @@ static int do_prepare(struct ctl *ctl, int fd, json_t *q, char *summary,
 
 static json_t *do_status(struct ctl *ctl, json_t *q, struct ft_err *err)
 {
-    const char *which = status_text(q, "domain");
+    const char *which = ft_json_text(q, "domain");
     char uuid[VIR_UUID_STRING_BUFLEN];
     virDomainPtr dom;
     struct vm *vm;
@@ -240,8 +240,8 @@ static json_t *run_command(struct ctl *ctl, int fd, json_t *q,
                            struct ft_err *err)
 {
     struct job job = { .ctl = ctl, .cancel_fd = fd, .progress = send_progress };
-    const char *what = status_text(q, "do");
-    const char *domain = status_text(q, "domain");
+    const char *what = ft_json_text(q, "do");
+    const char *domain = ft_json_text(q, "domain");
     char summary[512] = "";
     int rc;
 
@@ -254,8 +254,8 @@ static json_t *run_command(struct ctl *ctl, int fd, json_t *q,
     if (!strcmp(what, "prepare"))
         rc = do_prepare(ctl, fd, q, summary, sizeof(summary), err);
     else if (!strcmp(what, "protect"))
-        rc = protect_run(&job, domain, status_text(q, "backup"),
-                         status_text(q, "arbiter"), summary,
+        rc = protect_run(&job, domain, ft_json_text(q, "backup"),
+                         ft_json_text(q, "arbiter"), summary,
                          sizeof(summary), err);
     else if (!strcmp(what, "unprotect"))
         rc = unprotect_run(&job, domain, summary, sizeof(summary), err);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/host/json.h"
 #include "common/host/log.h"
 #include "common/host/loop.h"
 #include "control/lockstepd/agent-client.h"
@@ -397,8 +398,8 @@ int control_call(struct control_conn *p, json_t *request, json_t **reply,
     o = p->inbox;
     p->inbox = NULL;
     if (!json_is_true(json_object_get(o, "ok"))) {
-        ft_err_set(err, EPROTO, "%s", *status_text(o, "error")
-                   ? status_text(o, "error") : "it refused");
+        ft_err_set(err, EPROTO, "%s", *ft_json_text(o, "error")
+                   ? ft_json_text(o, "error") : "it refused");
         json_decref(o);
         return -1;
     }

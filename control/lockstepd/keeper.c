@@ -49,19 +49,19 @@ struct keeper {
 
 bool vm_alone(const json_t *status)
 {
-    const char *state = status_text(status, "state");
+    const char *state = ft_json_text(status, "state");
 
     return !strcmp(state, "alone") || !strcmp(state, "live");
 }
 
 bool vm_in_pair(const json_t *status)
 {
-    return !vm_alone(status) && strcmp(status_text(status, "role"), "none");
+    return !vm_alone(status) && strcmp(ft_json_text(status, "role"), "none");
 }
 
 static bool is_over(const json_t *status)
 {
-    const char *state = status_text(status, "state");
+    const char *state = ft_json_text(status, "state");
 
     return !strcmp(state, "ended") || !strcmp(state, "fenced") ||
         !strcmp(state, "diverged");
@@ -200,10 +200,10 @@ static void took_over(struct keeper *k)
 
 static void note_protected(struct keeper *k, const json_t *status)
 {
-    enum vm_role role = !strcmp(status_text(status, "role"), "backup")
+    enum vm_role role = !strcmp(ft_json_text(status, "role"), "backup")
         ? VM_BACKUP : VM_PRIMARY;
     struct vm *vm = k->vm;
-    uint64_t g = status_number(status, "generation");
+    uint64_t g = ft_json_number(status, "generation");
     bool news;
 
     pthread_mutex_lock(&k->ctl->lock);
@@ -213,10 +213,10 @@ static void note_protected(struct keeper *k, const json_t *status)
     vm->generation = g;
     if (role == VM_PRIMARY)
         vm->wanted = true;
-    if (*status_text(status, "peer"))
+    if (*ft_json_text(status, "peer"))
         snprintf(vm->peer, sizeof(vm->peer), "%s",
-                 status_text(status, "peer"));
-    snprintf(vm->pair, sizeof(vm->pair), "%s", status_text(status, "pair"));
+                 ft_json_text(status, "peer"));
+    snprintf(vm->pair, sizeof(vm->pair), "%s", ft_json_text(status, "pair"));
     pthread_mutex_unlock(&k->ctl->lock);
     if (news)
         save(k->ctl, vm);
@@ -278,8 +278,8 @@ static void tidy_up(struct keeper *k, const json_t *status)
         k->tidy_at = ft_monotonic() +
             (ft_ns)k->tidy_wait_ms * FT_NS_PER_MS;
     } else if (role != VM_NONE) {
-        end_part(k, role, status_text(status, "state"),
-                 status_text(status, "reason"));
+        end_part(k, role, ft_json_text(status, "state"),
+                 ft_json_text(status, "reason"));
     }
     vm_end(ctl, vm);
 }
@@ -302,7 +302,7 @@ static void step(struct keeper *k)
         save(k->ctl, vm);
     if (!status)
         return;
-    if (!strcmp(status_text(status, "state"), "protected")) {
+    if (!strcmp(ft_json_text(status, "state"), "protected")) {
         if (!busy)
             note_protected(k, status);
     } else if (is_over(status) || (!busy && is_abandoned(k, role, status))) {
@@ -348,7 +348,7 @@ static void follow(struct keeper *k, int fd)
         n = ft_json_reader_next(&r, &line, TICK_MS, &err);
         if (n == 0 || (n < 0 && err.code != ETIMEDOUT))
             break;
-        if (n > 0 && *status_text(line, "state"))
+        if (n > 0 && *ft_json_text(line, "state"))
             take_status(k, line);
         else if (n > 0)
             json_decref(line);

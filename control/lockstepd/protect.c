@@ -201,7 +201,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
     for (;;) {
         if (agent_client_status(w->ctl, uuid, &status, err) < 0)
             return ft_err_prefix(err, "domain %s", name);
-        if (*status_text(status, "qemu"))
+        if (*ft_json_text(status, "qemu"))
             break;
         json_decref(status);
         if (waited >= GREET_MS)
@@ -216,17 +216,17 @@ static int look_at_agent(struct work *w, struct ft_err *err)
     if (vm_in_pair(status)) {
         ft_err_set(err, EBUSY, "domain %s: it is already %s%s%s: "
                    "'lockstep unprotect %s' ends that", name,
-                   status_text(status, "state"),
-                   *status_text(status, "peer") ? ", with " : "",
-                   status_text(status, "peer"), name);
+                   ft_json_text(status, "state"),
+                   *ft_json_text(status, "peer") ? ", with " : "",
+                   ft_json_text(status, "peer"), name);
         json_decref(status);
         return -1;
     }
-    g = status_number(status, "generation");
-    if (status_number(status, "tried") > g)   /* by a clone that failed */
-        g = status_number(status, "tried");
+    g = ft_json_number(status, "generation");
+    if (ft_json_number(status, "tried") > g)   /* by a clone that failed */
+        g = ft_json_number(status, "tried");
     snprintf(program, sizeof(program), "/proc/%llu/exe",
-             (unsigned long long)status_number(status, "qemu_pid"));
+             (unsigned long long)ft_json_number(status, "qemu_pid"));
     json_decref(status);
     if (build_id(program, w->qemu, sizeof(w->qemu), err) < 0)
         return ft_err_prefix(err, "domain %s", name);
@@ -313,8 +313,8 @@ static int read_theirs(struct work *w, json_t *list, struct ft_err *err)
 
         if (i < f->files && !f->file[i].disk)
             continue;
-        snprintf(p.file, sizeof(p.file), "%s", status_text(o, "proof"));
-        snprintf(p.nonce, sizeof(p.nonce), "%s", status_text(o, "nonce"));
+        snprintf(p.file, sizeof(p.file), "%s", ft_json_text(o, "proof"));
+        snprintf(p.nonce, sizeof(p.nonce), "%s", ft_json_text(o, "nonce"));
         if (strlen(p.nonce) == 32 && proof_read(&p, &e) == 0)
             continue;
         return ft_err_set(err, ENOENT, "domain %s: %s: what %s wrote beside "
@@ -362,11 +362,11 @@ static void show_clone(struct work *w, const json_t *status)
 {
     char text[sizeof(w->shown)];
     const json_t *p = json_object_get(status, "progress");
-    double sent = (double)status_number(p, "sent");
-    double left = (double)status_number(p, "remaining");
+    double sent = (double)ft_json_number(p, "sent");
+    double left = (double)ft_json_number(p, "remaining");
     int percent = sent + left > 0 ? (int)(100 * sent / (sent + left)) : -1;
 
-    if (strcmp(status_text(status, "state"), "cloning"))
+    if (strcmp(ft_json_text(status, "state"), "cloning"))
         return;
     snprintf(text, sizeof(text), "copying the guest to %s: %.0f MiB sent, "
              "%.0f MiB left", w->policy.backup, sent / 1048576,
@@ -381,10 +381,10 @@ static void show_clone(struct work *w, const json_t *status)
 static int clone_outcome(struct work *w, const json_t *status, bool *begun,
                          struct ft_err *err)
 {
-    const char *state = status_text(status, "state");
+    const char *state = ft_json_text(status, "state");
 
     if (!strcmp(state, "protected"))
-        return strcmp(status_text(status, "pair"), w->pair) ? 0 : 1;
+        return strcmp(ft_json_text(status, "pair"), w->pair) ? 0 : 1;
     if (!strcmp(state, "cloning") || !strcmp(state, "arbitrating")) {
         *begun = true;
         return 0;
@@ -393,8 +393,8 @@ static int clone_outcome(struct work *w, const json_t *status, bool *begun,
         return 0;
     return ft_err_set(err, EIO, "domain %s: the clone to %s failed: %s",
                       w->facts.name, w->policy.backup,
-                      *status_text(status, "reason")
-                      ? status_text(status, "reason") : state);
+                      *ft_json_text(status, "reason")
+                      ? ft_json_text(status, "reason") : state);
 }
 
 static int clone_guest(struct work *w, struct ft_err *err)
@@ -446,16 +446,16 @@ static int clone_guest(struct work *w, struct ft_err *err)
         }
         if (json_is_false(json_object_get(line, "ok"))) {
             ft_err_set(err, EIO, "domain %s: %s", w->facts.name,
-                       status_text(line, "error"));
+                       ft_json_text(line, "error"));
             json_decref(line);
             break;
         }
         show_clone(w, line);
-        sent = status_number(json_object_get(line, "progress"), "sent");
+        sent = ft_json_number(json_object_get(line, "progress"), "sent");
         if (sent != last)
             moved = ft_monotonic();
         last = sent;
-        n = *status_text(line, "state")
+        n = *ft_json_text(line, "state")
             ? clone_outcome(w, line, &begun, err) : 0;
         json_decref(line);
         if (n > 0) {

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "common/host/id.h"
+#include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
@@ -64,8 +65,8 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
     if (busy)
         ft_err_set(err, EBUSY, "domain %s: %s still has a part in an earlier "
                    "pair (%s: %s): it ends when that is decided", name,
-                   host_of(s), status_text(status, "state"),
-                   status_text(status, "reason"));
+                   host_of(s), ft_json_text(status, "state"),
+                   ft_json_text(status, "reason"));
     json_decref(status);
     for (int i = 0; !busy && i < 100 && agent_client_alive(s->ctl, uuid); i++)
         poll(NULL, 0, 20);
@@ -87,7 +88,7 @@ static void clear_replica(struct session *s, const char *uuid)
     pthread_mutex_unlock(&s->ctl->lock);
     if (ours && agent_client_status(s->ctl, uuid, &status, NULL) == 0) {
         stale = json_is_true(json_object_get(status, "unused")) ||
-            !strcmp(status_text(status, "state"), "cloning");
+            !strcmp(ft_json_text(status, "state"), "cloning");
         json_decref(status);
         if (stale)
             virt_destroy(s->ctl->virt, uuid);
@@ -100,7 +101,7 @@ static void clear_replica(struct session *s, const char *uuid)
 
 static int check_domain(struct session *s, json_t *q, struct ft_err *err)
 {
-    const char *uuid = status_text(q, "uuid"), *name = status_text(q, "name");
+    const char *uuid = ft_json_text(q, "uuid"), *name = ft_json_text(q, "name");
     char other[VIR_UUID_STRING_BUFLEN] = "";
     virDomainPtr dom;
     struct vm *vm;
@@ -145,27 +146,27 @@ static int check_emulator(struct session *s, json_t *q, struct ft_err *err)
 {
     const char *emulator = s->ctl->options.paths_emulator;
     struct dom_facts f = {
-        .name = (char *)status_text(q, "name"),
-        .cpu = (char *)status_text(q, "cpu"),
-        .machine = (char *)status_text(q, "machine"),
-        .arch = (char *)status_text(q, "arch"),
+        .name = (char *)ft_json_text(q, "name"),
+        .cpu = (char *)ft_json_text(q, "cpu"),
+        .machine = (char *)ft_json_text(q, "machine"),
+        .arch = (char *)ft_json_text(q, "arch"),
     };
     char id[128];
 
     if (build_id(emulator, id, sizeof(id), err) < 0)
         return ft_err_prefix(err, "host %s", host_of(s));
-    if (strcmp(id, status_text(q, "qemu")))
+    if (strcmp(id, ft_json_text(q, "qemu")))
         return ft_err_set(err, EINVAL, "domain %s: emulator: it runs build "
                           "%.16s, but %s has build %.16s: install the same "
                           "lockstep on both hosts, then shut the guest down "
                           "and start it again", f.name,
-                          status_text(q, "qemu"), host_of(s), id);
+                          ft_json_text(q, "qemu"), host_of(s), id);
     return virt_cpu_supported(s->ctl->virt, &f, emulator, err);
 }
 
 static int check_memory(struct session *s, json_t *q, struct ft_err *err)
 {
-    uint64_t need = status_number(q, "memory_kib"), have = 0;
+    uint64_t need = ft_json_number(q, "memory_kib"), have = 0;
     FILE *f = fopen("/proc/meminfo", "re");
     char line[200];
 
@@ -180,7 +181,7 @@ static int check_memory(struct session *s, json_t *q, struct ft_err *err)
     if (have && have < need)
         return ft_err_set(err, ENOMEM, "domain %s: it needs %llu MiB, and %s "
                           "has %llu MiB left: free some memory there",
-                          status_text(q, "name"),
+                          ft_json_text(q, "name"),
                           (unsigned long long)need / 1024, host_of(s),
                           (unsigned long long)have / 1024);
     return 0;
@@ -191,9 +192,9 @@ static int check_memory(struct session *s, json_t *q, struct ft_err *err)
 static int check_file(struct session *s, json_t *q, json_t *file,
                       struct proof *ours, struct ft_err *err)
 {
-    const char *path = status_text(file, "path");
-    const char *role = status_text(file, "role");
-    const char *name = status_text(q, "name"), *from = control_host(s->peer);
+    const char *path = ft_json_text(file, "path");
+    const char *role = ft_json_text(file, "role");
+    const char *name = ft_json_text(q, "name"), *from = control_host(s->peer);
     uint64_t inode, size;
     struct proof theirs;
     struct ft_err e;
@@ -203,31 +204,31 @@ static int check_file(struct session *s, json_t *q, json_t *file,
                           "mount the storage there at the same place", name,
                           role, host_of(s), e.text);
     if (!json_is_true(json_object_get(file, "disk"))) {
-        if (size == status_number(file, "size"))
+        if (size == ft_json_number(file, "size"))
             return 0;
         return ft_err_set(err, EINVAL, "domain %s: %s: %s is another file on "
                           "%s (%llu bytes, not %llu): copy it", name, role,
                           path, host_of(s), (unsigned long long)size,
-                          (unsigned long long)status_number(file, "size"));
+                          (unsigned long long)ft_json_number(file, "size"));
     }
     snprintf(theirs.file, sizeof(theirs.file), "%s",
-             status_text(file, "proof"));
+             ft_json_text(file, "proof"));
     snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
-             status_text(file, "nonce"));
+             ft_json_text(file, "nonce"));
     if (strlen(theirs.nonce) != 32 || proof_read(&theirs, &e) < 0)
         return ft_err_set(err, ENOENT, "domain %s: %s: what %s wrote beside "
                           "%s is not seen on %s: the paths are equal, the "
                           "storage is not: mount the same storage on both "
                           "hosts", name, role, from, path, host_of(s));
-    if (inode != status_number(file, "inode") ||
-        size < status_number(file, "size"))
+    if (inode != ft_json_number(file, "inode") ||
+        size < ft_json_number(file, "size"))
         return ft_err_set(err, EINVAL, "domain %s: %s: %s is not the same "
                           "file on %s (inode %llu, %llu bytes; there %llu, "
                           "%llu): mount the same storage on both hosts",
                           name, role, path, host_of(s),
                           (unsigned long long)inode, (unsigned long long)size,
-                          (unsigned long long)status_number(file, "inode"),
-                          (unsigned long long)status_number(file, "size"));
+                          (unsigned long long)ft_json_number(file, "inode"),
+                          (unsigned long long)ft_json_number(file, "size"));
     if (proof_write(path, false, host_of(s), ours, &e) < 0)
         return ft_err_set(err, e.code, "domain %s: %s: on %s: %s", name, role,
                           host_of(s), e.text);
@@ -237,7 +238,7 @@ static int check_file(struct session *s, json_t *q, json_t *file,
 static int check_arbiter(struct session *s, json_t *q, struct proof *ours,
                          struct ft_err *err)
 {
-    const char *uri = status_text(q, "arbiter");
+    const char *uri = ft_json_text(q, "arbiter");
     struct proof theirs;
     struct ft_err e;
     char id[64];
@@ -246,10 +247,10 @@ static int check_arbiter(struct session *s, json_t *q, struct proof *ours,
         return ft_err_set(err, e.code, "arbiter: on %s: %s", host_of(s),
                           e.text);
     snprintf(theirs.file, sizeof(theirs.file), "%s",
-             status_text(q, "arbiter_proof"));
+             ft_json_text(q, "arbiter_proof"));
     snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
-             status_text(q, "arbiter_nonce"));
-    if (strcmp(id, status_text(q, "arbiter_id")) ||
+             ft_json_text(q, "arbiter_nonce"));
+    if (strcmp(id, ft_json_text(q, "arbiter_id")) ||
         proof_read(&theirs, &e) < 0)
         return ft_err_set(err, EINVAL, "arbiter %s: %s and %s do not see the "
                           "same one: mount the same storage on both hosts",
@@ -262,7 +263,7 @@ static int check_arbiter(struct session *s, json_t *q, struct proof *ours,
 
 static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
 {
-    const char *uuid = status_text(q, "uuid");
+    const char *uuid = ft_json_text(q, "uuid");
     json_t *files = json_object_get(q, "files"), *proofs;
     size_t n = json_array_size(files);
     char address[128];
@@ -273,7 +274,7 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
     }
     clear_replica(s, uuid);
     if (check_domain(s, q, err) < 0 ||
-        clear_agent(s, uuid, status_text(q, "name"), err) < 0 ||
+        clear_agent(s, uuid, ft_json_text(q, "name"), err) < 0 ||
         check_memory(s, q, err) < 0)
         return NULL;
     if (control_resolve(control_host(s->peer), address, sizeof(address),
@@ -315,11 +316,11 @@ static void remember(struct session *s, json_t *q)
     vm->prepared = true;
     vm->wanted = false;
     *vm->last = 0;
-    vm->generation = status_number(q, "generation");
-    snprintf(vm->pair, sizeof(vm->pair), "%s", status_text(q, "pair"));
+    vm->generation = ft_json_number(q, "generation");
+    snprintf(vm->pair, sizeof(vm->pair), "%s", ft_json_text(q, "pair"));
     snprintf(vm->peer, sizeof(vm->peer), "%s", control_host(s->peer));
     snprintf(vm->arbiter, sizeof(vm->arbiter), "%s",
-             status_text(q, "arbiter"));
+             ft_json_text(q, "arbiter"));
     pthread_mutex_unlock(&s->ctl->lock);
     vm_note(s->ctl, vm, "%s", "");
 }
@@ -332,8 +333,8 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
         .emulator = s->ctl->options.paths_emulator,
         .run_dir = s->ctl->options.paths_run, .shift = -1,
     };
-    const char *name = status_text(q, "name");
-    xmlDoc *doc = dom_parse(status_text(q, "xml"), err);
+    const char *name = ft_json_text(q, "name");
+    xmlDoc *doc = dom_parse(ft_json_text(q, "xml"), err);
     struct dom_report r = { 0 };
     struct dom_facts f;
     int rc;
@@ -379,7 +380,7 @@ static int start_domain(struct session *s, const char *xml,
 
 static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
 {
-    const char *uuid = status_text(q, "uuid"), *xml = status_text(q, "xml");
+    const char *uuid = ft_json_text(q, "uuid"), *xml = ft_json_text(q, "xml");
     struct vm *vm;
     char dir[600];
 
@@ -387,7 +388,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         ft_err_set(err, EINVAL, "request start: malformed");
         return NULL;
     }
-    vm = registry_vm(s->ctl, uuid, status_text(q, "name"));
+    vm = registry_vm(s->ctl, uuid, ft_json_text(q, "name"));
     if (vm_begin(s->ctl, vm, "being made a backup", 3000, err) < 0)
         return NULL;
     s->vm = vm;
@@ -442,8 +443,8 @@ static bool pair_stands(struct session *s)
     if (agent_client_status(s->ctl, s->vm->uuid, &status, NULL) < 0)
         return false;
     for (size_t i = 0; i < sizeof(word) / sizeof(word[0]); i++)
-        found = found || (!strcmp(status_text(status, "state"), word[i]) &&
-                          !strcmp(status_text(status, "pair"), s->vm->pair));
+        found = found || (!strcmp(ft_json_text(status, "state"), word[i]) &&
+                          !strcmp(ft_json_text(status, "pair"), s->vm->pair));
     json_decref(status);
     return found;
 }
@@ -479,7 +480,7 @@ static json_t *do_hello(struct session *s)
 
 static json_t *answer(struct session *s, json_t *q, struct ft_err *err)
 {
-    const char *what = status_text(q, "do");
+    const char *what = ft_json_text(q, "do");
 
     if (!strcmp(what, "hello"))
         return do_hello(s);
@@ -511,7 +512,7 @@ void *replica_thread(void *arg)
 
         if (!reply) {
             ft_info("host %s: request %s refused: %s", control_host(s.peer),
-                    status_text(q, "do"), err.text);
+                    ft_json_text(q, "do"), err.text);
             reply = json_pack("{s:b,s:s}", "ok", 0, "error", err.text);
         }
         json_decref(q);

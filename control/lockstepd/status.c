@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "common/host/json.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
 #include "control/lockstepd/ctl.h"
@@ -16,22 +17,15 @@
 #include "control/lockstepd/registry.h"
 #include "control/lockstepd/vm.h"
 
-static void text(json_t *o, const char *key, const char *value)
-{
-    json_t *s = json_string(value);
-
-    json_object_set_new(o, key, s ? s : json_string("?"));
-}
-
 static void default_text(json_t *o, const char *key, const char *value)
 {
-    if (!*status_text(o, key))
-        text(o, key, value);
+    if (!*ft_json_text(o, key))
+        ft_json_set_text(o, key, value);
 }
 
 static bool in_pair(const json_t *agent)
 {
-    const char *role = status_text(agent, "role");
+    const char *role = ft_json_text(agent, "role");
 
     return !strcmp(role, "primary") || !strcmp(role, "backup");
 }
@@ -71,46 +65,49 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
 
     libvirt = virt_state(ctl->virt, v.uuid);
     default_text(o, "state", own_state(&v, libvirt));
-    is_protected = !strcmp(status_text(o, "state"), "protected");
+    is_protected = !strcmp(ft_json_text(o, "state"), "protected");
     /* Its last pair has ended here, and it lives on there. */
-    elsewhere = !strcmp(status_text(o, "state"), "fenced") ||
+    elsewhere = !strcmp(ft_json_text(o, "state"), "fenced") ||
         (!in_pair(o) && *v.last && !v.prepared);
     if (elsewhere)
-        text(o, "role", "none");
-    backup = !strcmp(status_text(o, "role"), "backup") ||
+        ft_json_set_text(o, "role", "none");
+    backup = !strcmp(ft_json_text(o, "role"), "backup") ||
         (!in_pair(o) && !elsewhere && v.role == VM_BACKUP);
-    text(o, "domain", v.name);
-    text(o, "uuid", v.uuid);
-    text(o, "host", own);
-    text(o, "libvirt", virt_state_name(libvirt));
-    text(o, "protection", is_protected ? "protected" : "not protected");
+    ft_json_set_text(o, "domain", v.name);
+    ft_json_set_text(o, "uuid", v.uuid);
+    ft_json_set_text(o, "host", own);
+    ft_json_set_text(o, "libvirt", virt_state_name(libvirt));
+    ft_json_set_text(o, "protection",
+                     is_protected ? "protected" : "not protected");
     default_text(o, "role", vm_role_name(v.role));
     /* A note about the last pair's end is old when the guest runs again; that
      * it belongs to the other host is not. */
     if (*v.note && (!in_pair(o) || vm_alone(o)) &&
         (libvirt != VIRT_RUNNING || !*v.last ||
          !strcmp(v.last, "fenced")))
-        text(o, "reason", v.note);
+        ft_json_set_text(o, "reason", v.note);
     else if (!v.wanted && v.role == VM_NONE)
         default_text(o, "reason", own_reason(&v));
-    if (!status_number(o, "generation"))
-        json_object_set_new(o, "generation",
-                            json_integer((json_int_t)v.generation));
-    if (!strncmp(status_text(o, "pair"), "00000000000000000000000000000000",
-                 32) || !*status_text(o, "pair"))
-        text(o, "pair", v.pair);
+    if (!ft_json_number(o, "generation"))
+        ft_json_set_number(o, "generation", v.generation);
+    if (!strncmp(ft_json_text(o, "pair"), "00000000000000000000000000000000",
+                 32) || !*ft_json_text(o, "pair"))
+        ft_json_set_text(o, "pair", v.pair);
     default_text(o, "peer", v.peer);
-    text(o, "primary", backup || elsewhere ? status_text(o, "peer")
-         : in_pair(o) || libvirt == VIRT_RUNNING ? own : "");
-    text(o, "backup", backup ? own : !elsewhere && (is_protected || v.wanted)
-         ? status_text(o, "peer") : "");
-    text(o, "arbiter", *v.arbiter ? v.arbiter : ctl->options.arbiter_uri);
+    ft_json_set_text(o, "primary",
+                     backup || elsewhere ? ft_json_text(o, "peer")
+                     : in_pair(o) || libvirt == VIRT_RUNNING ? own : "");
+    ft_json_set_text(o, "backup", backup ? own
+                     : !elsewhere && (is_protected || v.wanted)
+                     ? ft_json_text(o, "peer") : "");
+    ft_json_set_text(o, "arbiter",
+                     *v.arbiter ? v.arbiter : ctl->options.arbiter_uri);
     default_text(o, "fence", ctl->options.failover_fence);
     json_object_set_new(o, "wanted", json_boolean(v.wanted));
     json_object_set_new(o, "prepared", json_boolean(v.prepared));
     json_object_set_new(o, "stored", json_boolean(!v.unsaved));
     if (v.busy)
-        text(o, "command", v.busy);
+        ft_json_set_text(o, "command", v.busy);
     return o;
 }
 

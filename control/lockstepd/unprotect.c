@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/host/json.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
 #include "control/lockstepd/ctl.h"
@@ -65,8 +66,8 @@ static int wait_alone(struct job *job, struct vm *vm, struct ft_err *err)
         if (!done && waited >= ALONE_MS)
             ft_err_set(err, ETIMEDOUT, "domain %s: still %s after %d s (%s); "
                        "it goes on trying", vm->name,
-                       status_text(status, "state"), ALONE_MS / 1000,
-                       status_text(status, "reason"));
+                       ft_json_text(status, "state"), ALONE_MS / 1000,
+                       ft_json_text(status, "reason"));
         json_decref(status);
         if (done)
             return 0;
