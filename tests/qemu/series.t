@@ -63,6 +63,20 @@ sub longest_function {
     return $longest;
 }
 
+# A fix is a mail that may be sent upstream: who, when, what, why, and the
+# author's word that it may be used.
+sub is_mail {
+    my ($patch, $message) = @_;
+    my ($from) = $message =~ /\AFrom: (\S.* <\S+@\S+>)\n/;
+    ok($from, "$patch says who wrote it") or return;
+    like($message, qr/^Date: \w{3}, \d+ \w{3} \d{4} [\d:]{8} [+-]\d{4}$/m,
+        "$patch has a date");
+    like($message, qr{^Subject: \[PATCH\] [\w/]+: \S}m, "$patch has an area");
+    my ($what, $signed) = $message =~ /\n\n(.*\S)\n\n(\S.*)\n---\n\s*\z/s;
+    like($what // '', qr/\n\n/, "$patch tells the problem and the change");
+    is($signed, "Signed-off-by: $from", "$patch is signed off by its author");
+}
+
 my @series = lines("$qemu/series");
 my %listed = map { $_ => 1 } @series;
 my $readme = slurp("$qemu/README.md");
@@ -73,6 +87,7 @@ for my $patch (@series) {
     my ($message) = $text =~ /\A(.*?)^(?:---|diff) /ms;
     like($message // '', qr/^Subject: \S.*\n\n\S/m,
         "$patch says what it does and why");
+    is_mail($patch, $message // '') if $patch =~ m{^fixes/};
     next if $patch !~ m{^hooks/};
     my $added = added("$qemu/patches/$patch");
     for my $file (sort keys %$added) {
@@ -106,6 +121,18 @@ SKIP: {
         if !-r "$work/download/version";
     my $out = qx($qemu/build --source-only --work $work 2>&1);
     is($?, 0, 'the series applies without fuzz') or diag($out);
+}
+
+# Each fix is for upstream: it needs none of the others.
+SKIP: {
+    my @fixes = grep { m{^fixes/} } @series;
+    skip "no source in $work (run qemu/build)", scalar @fixes
+        if !-d "$work/pristine";
+    for my $fix (@fixes) {
+        my $out = qx(patch -p1 -F0 -f --dry-run -d $work/pristine \
+            <$qemu/patches/$fix 2>&1);
+        is($?, 0, "$fix applies by itself") or diag($out);
+    }
 }
 
 # A series that does not apply is refused by name.
