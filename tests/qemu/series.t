@@ -88,6 +88,8 @@ for my $patch (@series) {
     like($message // '', qr/^Subject: \S.*\n\n\S/m,
         "$patch says what it does and why");
     is_mail($patch, $message // '') if $patch =~ m{^fixes/};
+    my ($name) = $patch =~ m{([^/]+)\.patch$};
+    like($readme, qr/^\| `\Q$name\E` \|/m, "README.md's table has $name");
     next if $patch !~ m{^hooks/};
     my $added = added("$qemu/patches/$patch");
     for my $file (sort keys %$added) {
@@ -97,8 +99,6 @@ for my $patch (@series) {
         cmp_ok(longest_function($added->{$file}), '<=', $most_function,
             "$patch: has no code of its own in $file");
     }
-    my ($name) = $patch =~ m{([^/]+)\.patch$};
-    like($readme, qr/\Q$name\E/, "README.md's hook table has $name");
 }
 ok($listed{$_}, "patches/$_ is in the series")
     for grep { /\.patch$/ } files("$qemu/patches");
@@ -108,6 +108,19 @@ for my $file (files("$qemu/overlay")) {
     like($text, qr/SPDX-License-Identifier: GPL-2\.0-or-later/,
         "overlay/$file carries its licence");
     cmp_ok(($text =~ tr/\n//), '<=', 800, "overlay/$file is not too long");
+    like($readme, qr/^\| (?:`\S+`, )*`\Q$file\E`/m,
+        "README.md's overlay table has $file");
+}
+
+# The tables name nothing that is gone.
+my %there = map { s{.*/|\.patch$}{}gr => 1 } @series;
+ok($there{$_}, "README.md's $_ is in the series")
+    for $readme =~ /^\| `(\d\w*-\S+)` \|/mg;
+my ($table) = $readme =~ /^## Overlay\n(.*?)^## /ms;
+for my $cell (($table // '') =~ /^\| (`.*?`) \|/mg) {
+    next if $cell =~ /overlay/;
+    ok(-f "$qemu/overlay/$_", "README.md's overlay/$_ is there")
+        for $cell =~ /`(\S+?)`/g;
 }
 
 # No place to download from is named: it is the machine's own mirror.
