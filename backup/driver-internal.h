@@ -34,8 +34,6 @@ struct bak_driver {
     struct bak core;
     struct ft_inbox inbox;
     bool consumed;
-    bool probing;                           /* VL_PROBE is not answered */
-    ft_ns probed;                           /* when an early one was; 0 */
     bool dump;                              /* the log, when this is over */
     char detail[256];                     /* what the reason leaves out */
     char peer[256];
@@ -55,7 +53,6 @@ struct bak_driver {
     struct ft_vmring ring;
     struct ft_watch space_watch;
     struct ft_timer look;                   /* at `executed` */
-    ft_ns moved;                            /* when it last grew */
     struct bak_chunk *head, **tail;         /* wait for room in the ring */
     uint64_t waiting;                       /* their bytes */
     bool paused;
@@ -74,14 +71,11 @@ static inline void bak_raise_kind(struct bak_driver *d,
 }
 void bak_detail(struct bak_driver *d, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* Perhaps begin the proof that the disk can be reached. */
-void bak_probe_early(struct bak_driver *d);
-/* The primary's HELLO says what both count with. */
-void bak_set_timing(struct bak_driver *d, const struct lc_hello *h);
 
 /* driver-peer.c */
 void bak_peer_init(struct bak_driver *d);
 void bak_peer_send(struct bak_driver *d, const struct lc_msg *m);
+void bak_peer_beat(struct bak_driver *d);       /* SEND_HEARTBEAT */
 void bak_peer_close(struct bak_driver *d);
 /* The log's connection broke its rules. */
 void bak_peer_malformed(struct bak_driver *d, const char *why);
@@ -92,6 +86,8 @@ int bak_log_open(struct bak_driver *d, struct ft_err *err);
 void bak_log_close(struct bak_driver *d);
 void bak_log_entries(struct bak_driver *d, const struct lc_entries *e);
 uint64_t bak_log_executed(struct bak_driver *d);
+/* Look how far the replica is, and say so. False when the vmlink is gone. */
+bool bak_log_look(struct bak_driver *d);
 /* How often to look how far the replica is: often while a go-live waits. */
 void bak_log_watch(struct bak_driver *d, bool often);
 

@@ -27,8 +27,6 @@
 #define RESUME (WINDOW - (4u << 20))
 #define LOOK_IDLE (50 * FT_NS_PER_MS)
 #define LOOK_OFTEN (1 * FT_NS_PER_MS)
-/* A replica that has work and does not move for this long is given up. */
-#define STALL (10 * FT_NS_PER_S)
 
 /* NULL, or what is wrong. */
 static const char *check(const struct bak_driver *d,
@@ -151,33 +149,26 @@ uint64_t bak_log_executed(struct bak_driver *d)
     return at <= d->received ? at : d->received;
 }
 
-static void on_look(struct ft_timer *t, void *arg)
+bool bak_log_look(struct bak_driver *d)
 {
-    struct bak_driver *d = arg;
     uint64_t at = bak_log_executed(d);
-    ft_ns now = ft_monotonic();
 
-    (void)t;
     /* The page was read first: what QEMU said before it wrote the page (that
      * the guest powered off, that it diverged) comes before EXECUTED. */
     if (!ft_vmlink_drain(d->c.vmlink)) {
-        return;
-    }
-    bak_probe_early(d);
-    if (at > d->core.executed || at == d->received) {
-        d->moved = now;
-    } else if (now - d->moved > STALL && d->core.state == BAK_ST_PROTECTED) {
-        /* Else the primary would wait for it when the window is full. */
-        bak_detail(d, "the replica has not moved for %d s",
-                   (int)(STALL / FT_NS_PER_S));
-        d->moved = now;
-        bak_raise_kind(d, BAK_EV_GIVE_UP);
-        return;
+        return false;
     }
     if (at > d->core.executed) {
         bak_raise(d, (struct bak_event){ .kind = BAK_EV_EXECUTED,
                                          .position = at });
     }
+    return true;
+}
+
+static void on_look(struct ft_timer *t, void *arg)
+{
+    (void)t;
+    bak_log_look(arg);
 }
 
 void bak_log_watch(struct bak_driver *d, bool often)
@@ -212,7 +203,6 @@ int bak_log_open(struct bak_driver *d, struct ft_err *err)
     ft_watch_init(&d->space_watch, d->c.loop, d->ring.fd[FT_VMRING_SPACE],
                   on_space, d);
     ft_watch_set(&d->space_watch, EV_READ);
-    d->moved = ft_monotonic();
     bak_log_watch(d, false);
     return 0;
 }

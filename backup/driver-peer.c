@@ -300,10 +300,12 @@ static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
         refuse(c, err.text);
         return;
     }
-    bak_set_timing(d, h);
     welcome(d, c);
     ft_info("%s: the primary is %s", d->c.object, lc_conn_name(c));
-    bak_raise_kind(d, BAK_EV_CONNECTED);
+    bak_raise(d, (struct bak_event){ .kind = BAK_EV_CONNECTED,
+                                     .detect = h->detect_ms * FT_NS_PER_MS,
+                                     .lease = h->lease_ms * FT_NS_PER_MS,
+                                     .margin = h->margin_ms * FT_NS_PER_MS });
 }
 
 static const struct lc_conn_ops pending_ops = {
@@ -353,6 +355,13 @@ int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
 void bak_peer_init(struct bak_driver *d)
 {
     ft_timer_init(&d->connect_qemu, d->c.loop, on_connect_qemu, d);
+}
+
+void bak_peer_beat(struct bak_driver *d)
+{
+    if (d->heartbeat != NULL) {
+        lc_heartbeat_send(d->heartbeat);
+    }
 }
 
 void bak_peer_close(struct bak_driver *d)

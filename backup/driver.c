@@ -82,73 +82,30 @@ static void send_ack(struct bak_driver *d, const struct bak_effect *e)
     bak_peer_send(d, &m);
 }
 
-/*
- * The proof that the disk can be reached may be begun before the primary
- * counts as lost: a busy disk can take as long as the detection does. One
- * that was answered well within the last detect_ms is as good as a new one.
- */
-static void send_probe(struct bak_driver *d)
-{
-    struct lc_msg m = { .type = LC_VL_PROBE };
-    struct ft_err err;
-
-    d->probed = 0;
-    d->probing = send_vmlink(d, &m, NULL, 0, &err) == 0;
-    if (!d->probing) {
-        ft_error("%s: %s", d->c.object, err.text);
-    }
-}
-
 static void answer_probe(struct bak_driver *d, bool ok)
 {
-    if (ok) {
-        mark(d, "disk reached");
-    }
     bak_raise(d, (struct bak_event){ .kind = BAK_EV_DISK, .ok = ok });
 }
 
 static void probe(struct bak_driver *d)
 {
-    if (d->probing) {
-        return; /* its answer is on the way */
-    }
-    if (d->probed != 0 &&
-        ft_boottime() - d->probed < d->core.timing.detect) {
-        answer_probe(d, true);
-        d->probed = 0;
-        return;
-    }
-    send_probe(d);
-    if (!d->probing) {
-        answer_probe(d, false); /* it tries again */
-    }
-}
+    struct lc_msg m = { .type = LC_VL_PROBE };
+    struct ft_err err;
 
-void bak_probe_early(struct bak_driver *d)
-{
-    ft_ns silent = ft_boottime() - d->core.heard;
-
-    if (d->core.state == BAK_ST_PROTECTED && !d->probing &&
-        d->probed < d->core.heard && silent > d->core.timing.detect / 2) {
-        send_probe(d);
+    if (send_vmlink(d, &m, NULL, 0, &err) < 0) {
+        ft_error("%s: %s", d->c.object, err.text);
+        answer_probe(d, false); /* it is asked again */
     }
 }
 
 static void on_disk(struct bak_driver *d, const struct lc_vl_disk *disk)
 {
-    d->probing = false;
     if (!disk->ok) {
         bak_detail(d, "%s", disk->text.s);
         ft_warning("%s: the disk cannot be reached: %s", d->c.object,
                    disk->text.s);
-    }
-    if (d->core.state == BAK_ST_PROTECTED) {
-        /* Begun early. A failure says nothing yet. */
-        d->probed = disk->ok ? ft_boottime() : 0;
-        if (disk->ok) {
-            d->detail[0] = 0;
-        }
-        return;
+    } else if (d->core.state == BAK_ST_PROTECTED) {
+        d->detail[0] = 0;
     }
     answer_probe(d, disk->ok);
 }
@@ -211,7 +168,8 @@ static void carry_out(struct bak_driver *d, const struct bak_effect *e)
         load(d);
         break;
     case BAK_DO_SEND_HEARTBEAT:
-        break; /* heartbeat.c has a timer of its own */
+        bak_peer_beat(d);
+        break;
     case BAK_DO_SEND_ACK:
         send_ack(d, e);
         break;
@@ -307,8 +265,11 @@ static void note_state(struct bak_driver *d)
     }
 }
 
-static void note_consumed(struct bak_driver *d)
+static void note_progress(struct bak_driver *d, bool disk_was_ok)
 {
+    if (d->core.disk_ok && !disk_was_ok) {
+        mark(d, "disk reached");
+    }
     if (d->core.state >= BAK_ST_SUSPECTING && d->core.state < BAK_ST_LIVE &&
         !d->consumed && d->core.executed == d->core.received) {
         d->consumed = true;
@@ -321,6 +282,7 @@ static void note_consumed(struct bak_driver *d)
 static void step(struct bak_driver *d, const struct bak_event *ev)
 {
     enum bak_state before = d->core.state;
+    bool disk_was_ok = d->core.disk_ok;
     struct bak_update up = { 0 };
     const char *broken;
 
@@ -336,7 +298,7 @@ static void step(struct bak_driver *d, const struct bak_event *ev)
         /* Time counts: note it before the effects. */
         note_state(d);
     }
-    note_consumed(d);
+    note_progress(d, disk_was_ok);
     for (unsigned i = 0; i < up.count; i++) {
         carry_out(d, &up.effect[i]);
     }
@@ -379,7 +341,11 @@ static ft_ns deadline(void *arg)
 
 static void on_deadline(void *arg)
 {
-    bak_raise_kind(arg, BAK_EV_TIMEOUT);
+    /* An agent that could not run for a while has not looked either: its
+     * replica may have moved. */
+    if (bak_log_look(arg)) {
+        bak_raise_kind(arg, BAK_EV_TIMEOUT);
+    }
 }
 
 static const struct ft_inbox_ops inbox_ops = {
@@ -394,31 +360,11 @@ void bak_raise(struct bak_driver *d, struct bak_event ev)
 
 /* ---- the owner's calls -------------------------------------------------- */
 
-static void init_core(struct bak_driver *d, int64_t detect_ms,
-                      int64_t lease_ms, int64_t margin_ms)
-{
-    struct ft_timing timing = FT_TIMING_DEFAULT;
-
-    timing.detect = detect_ms * FT_NS_PER_MS;
-    timing.lease = lease_ms * FT_NS_PER_MS;
-    timing.margin = margin_ms * FT_NS_PER_MS;
-    bak_init(&d->core, &timing, d->c.generation);
-}
-
-void bak_set_timing(struct bak_driver *d, const struct lc_hello *h)
-{
-    int64_t margin = d->c.options->failover_margin_ms;
-
-    /* Detection and lease must be the primary's; of the margins, which are
-     * this host's own caution, the larger. */
-    init_core(d, h->detect_ms, h->lease_ms,
-              h->margin_ms > margin ? h->margin_ms : margin);
-}
-
 struct bak_driver *bak_driver_new(const struct bak_driver_config *c,
                                   struct ft_err *err)
 {
     const struct ft_options *o = c->options;
+    struct ft_timing timing = FT_TIMING_DEFAULT;
     struct bak_driver *d = calloc(1, sizeof(*d));
 
     if (d == NULL) {
@@ -439,8 +385,8 @@ struct bak_driver *bak_driver_new(const struct bak_driver_config *c,
         goto out;
     }
     d->c.arbiter = NULL;
-    init_core(d, o->failover_detect_ms, o->failover_lease_ms,
-              o->failover_margin_ms);
+    timing.margin = o->failover_margin_ms * FT_NS_PER_MS;
+    bak_init(&d->core, &timing, c->generation);
     ft_inbox_init(&d->inbox, c->loop, &inbox_ops, d);
     bak_peer_init(d);
     bak_log_init(d);

@@ -18,11 +18,13 @@
     /* The replica executes. It may not contend: the primary still runs    \
      * without our grant. */                                               \
     S(BAK_ST_LOADED,        "loaded",        FT_PAIR_CLONING)              \
-    /* PROTECTED was received: may contend when the primary is lost. */    \
+    /* PROTECTED was received: may contend when the primary is lost.       \
+     * Proves that the disk can be read when the primary grows silent. */  \
     S(BAK_ST_PROTECTED,     "protected",     FT_PAIR_PROTECTED)            \
     /* The primary is lost. Channel closed: nothing more is received or    \
      * acknowledged. Executes what it has, proves that the disk can be     \
-     * read, waits until its promise has expired. Never goes back. */      \
+     * read unless that was done just before, waits until its promise has  \
+     * expired. Never goes back. */                                        \
     S(BAK_ST_SUSPECTING,    "suspecting",    FT_PAIR_ARBITRATING)          \
     /* The test-and-set is under way and is never taken back. */           \
     S(BAK_ST_ARBITRATING,   "arbitrating",   FT_PAIR_ARBITRATING)          \
@@ -60,7 +62,8 @@
  * and traps. BAK_DEAD: an answer that crosses the end is ignored.
  */
 #define BAK_EVENTS(E)                                                      \
-    /* The primary's HELLO was accepted and WELCOME sent. */               \
+    /* The primary's HELLO{detect, lease, margin} was accepted and WELCOME \
+     * sent. */                                                            \
     E(BAK_EV_CONNECTED,      "connected", BAK_B(WAITING) | BAK_DEAD)       \
     /* From the peer, in the channel's order. HEARD: a valid heartbeat (a  \
      * frame is heard too). ENTRIES{position, stamp}: every batch up to    \
@@ -125,7 +128,7 @@
      * raised as ENTRIES is dropped. No event of this channel may be       \
      * raised afterwards, CLOSED neither. */                               \
     F(BAK_DO_CLOSE,               "close")                                 \
-    /* VL_PROBE. -> DISK. No answer counts as not ok. */                   \
+    /* VL_PROBE. -> DISK, also when it cannot be sent. One at a time. */   \
     F(BAK_DO_PROBE_DISK,          "probe-disk")                            \
     /* Test-and-set free({generation}) -> owned by us. -> ARBITRATED.      \
      * {relinquished}: it runs beside the go-live, for the record. */      \
@@ -154,6 +157,7 @@
     R(BAK_WHY_DIVERGED, "the replica diverged")                            \
     R(BAK_WHY_UNPROTECTED, "the primary ended the pair")                   \
     R(BAK_WHY_GIVEN_UP, "given up by this host")                           \
+    R(BAK_WHY_STALLED,  "the replica has not moved for too long")          \
     R(BAK_WHY_LOST, "the primary has won the arbitration")                 \
     R(BAK_WHY_QEMU_DIED, "the replica's QEMU died")                        \
     R(BAK_WHY_POWER_OFF, "the guest powered off")

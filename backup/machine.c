@@ -16,6 +16,7 @@
  *   rule 6    the promise, and RELINQUISH     ours
  *   rule 7    go-live                         paper, 2.3 and 3.4
  *   rule 8    announced protection            paper, 3.1
+ *   rule 10   lag                             paper, 3.2
  *   rule 11   control entries                 paper, 3.3
  *
  * bak_step() at the end tells one event after the other.
@@ -72,6 +73,7 @@ static void bak_kill(struct bak *b, enum bak_state next, enum bak_reason why,
     b->reason = why;
     b->state = next;
     b->until = 0;
+    b->waiting = false;
     if (!b->qemu_gone) {
         bak_do(up, BAK_DO_KILL_QEMU);
     }
@@ -89,6 +91,9 @@ static void bak_end(struct bak *b, enum bak_reason why,
 static void bak_promise(struct bak *b, ft_ns now);
 static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up);
 static void bak_fence_peer(struct bak *b, struct bak_update *up);
+static bool bak_has_proof(const struct bak *b, ft_ns now);
+static void bak_probe(struct bak *b, struct bak_update *up);
+static void bak_try_later(struct bak *b, ft_ns now);
 
 /* ---- rule 1: the Output Rule, acknowledging ----------------------------- */
 
@@ -102,6 +107,9 @@ static void bak_take_entries(struct bak *b, const struct bak_event *ev,
 {
     struct bak_effect *e;
 
+    if (b->executed == b->received) {
+        b->moved = ev->now; /* from here on it has work */
+    }
     b->received = ev->position;
     b->logged = ev->now;
     bak_promise(b, ev->now);
@@ -142,9 +150,11 @@ static void bak_suspect(struct bak *b, ft_ns now, enum bak_reason why,
     b->reason = why;
     bak_close(b, up);
     b->state = BAK_ST_SUSPECTING;
-    b->disk_ok = false;
-    b->waiting = true;
-    bak_do(up, BAK_DO_PROBE_DISK);
+    b->until = 0;
+    b->disk_ok = bak_has_proof(b, now);
+    if (!b->disk_ok && !b->waiting) {
+        bak_probe(b, up);
+    }
     bak_may_contend(b, now, up);
 }
 
@@ -177,6 +187,7 @@ static void bak_executed(struct bak *b, const struct bak_event *ev)
 {
     if (ev->position > b->executed && ev->position <= b->received) {
         b->executed = ev->position;
+        b->moved = ev->now;
         if (b->executed == b->received) {
             b->logged = ev->now;
         }
@@ -192,6 +203,25 @@ static ft_ns bak_silence(const struct bak *b)
         at = b->logged + b->timing.detect;
     }
     return at;
+}
+
+/* The other half of detection: this side is to be heard as long as it has an
+ * open channel, also while its replica dies. */
+static void bak_beat(struct bak *b, ft_ns now, struct bak_update *up)
+{
+    b->heartbeat = now + b->timing.heartbeat;
+    bak_do(up, BAK_DO_SEND_HEARTBEAT);
+}
+
+/* Both sides count with the primary's detection and lease. The margin is each
+ * host's own caution: the larger one holds. */
+static void bak_agree(struct bak *b, const struct bak_event *ev)
+{
+    b->timing.detect = ev->detect;
+    b->timing.lease = ev->lease;
+    if (ev->margin > b->timing.margin) {
+        b->timing.margin = ev->margin;
+    }
 }
 
 /* ---- rule 4: arbitration ------------------------------------------------ */
@@ -218,6 +248,54 @@ static void bak_arbitrated(struct bak *b, const struct bak_event *ev,
 /* ---- rule 5: when it may contend ---------------------------------------- */
 
 /*
+ * The proof that the disk can be read is begun when the primary has been
+ * silent for half of `detect`, once in each silence: a busy disk can take as
+ * long as the detection does. How old a proof may be when the primary is lost:
+ * less than `detect`. A failure before that says nothing yet; it is tried
+ * again.
+ */
+static bool bak_has_proof(const struct bak *b, ft_ns now)
+{
+    return b->proved != 0 && now - b->proved < b->timing.detect;
+}
+
+static ft_ns bak_proof_due(const struct bak *b)
+{
+    ft_ns at = b->heard + b->timing.detect / 2;
+
+    if (b->state != BAK_ST_PROTECTED || b->waiting
+        || (b->proved != 0 && b->proved >= b->heard)) {
+        return FT_NEVER;
+    }
+    return at > b->until ? at : b->until;
+}
+
+static void bak_probe(struct bak *b, struct bak_update *up)
+{
+    b->waiting = true;
+    bak_do(up, BAK_DO_PROBE_DISK);
+}
+
+static void bak_probed(struct bak *b, const struct bak_event *ev,
+                       struct bak_update *up)
+{
+    if (!b->waiting
+        || !IN(b, BAK_B(PROTECTED) | BAK_B(SUSPECTING))) {
+        return;
+    }
+    b->waiting = false;
+    if (!ev->ok) {
+        bak_try_later(b, ev->now);
+    }
+    if (b->state == BAK_ST_PROTECTED) {
+        b->proved = ev->ok ? ev->now : 0;
+    } else {
+        b->disk_ok = ev->ok;
+        bak_may_contend(b, ev->now, up);
+    }
+}
+
+/*
  * "The backup VM must continue replaying its execution from the log entries
  * until it has consumed the last log entry. At that point, the backup VM will
  * stop replaying mode and start executing as a normal VM." Before it contends
@@ -238,6 +316,7 @@ static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up)
         || !b->disk_ok || (now < b->promise && !b->relinquished)) {
         return;
     }
+    b->waiting = false; /* a proof that is still under way tells no more */
     e = bak_do(up, BAK_DO_ARBITRATE);
     e->generation = b->generation;
     e->relinquished = b->relinquished;
@@ -274,6 +353,7 @@ static void bak_relinquish(struct bak *b, ft_ns now, struct bak_update *up)
     }
     bak_do(up, BAK_DO_SEND_RELINQUISH)->position = b->received;
     b->state = BAK_ST_RELINQUISHING;
+    b->waiting = false;
     b->until = now + b->timing.detect;
 }
 
@@ -366,8 +446,19 @@ static void bak_announced(struct bak *b, const struct bak_event *ev,
     } else if (b->state == BAK_ST_LOADED) {
         b->state = BAK_ST_PROTECTED;
         b->announced = true;
-        b->logged = ev->now;
+        b->logged = b->moved = ev->now;
     }
+}
+
+/* ---- rule 10: lag ------------------------------------------------------- */
+
+/* A replica that has work and does not move is of no use, and in the end the
+ * primary would wait for it: the window is full then. It is given up, and
+ * redundancy returns with another one. */
+static ft_ns bak_stall(const struct bak *b)
+{
+    return b->state == BAK_ST_PROTECTED && b->executed < b->received
+               ? b->moved + b->timing.stall : FT_NEVER;
 }
 
 /* ---- rule 11: control entries ------------------------------------------- */
@@ -404,6 +495,10 @@ static void bak_timeout(struct bak *b, const struct bak_event *ev,
         bak_peer_lost(b, now,
                       now >= b->heard + b->timing.detect
                           ? BAK_WHY_PEER_SILENT : BAK_WHY_LOG_SILENT, up);
+    } else if (now >= bak_stall(b)) {
+        bak_kill(b, BAK_ST_ENDING, BAK_WHY_STALLED, up);
+    } else if (now >= bak_proof_due(b)) {
+        bak_probe(b, up);
     } else if (b->state == BAK_ST_RELINQUISHING && now >= b->until) {
         bak_peer_lost(b, now, BAK_WHY_PEER_SILENT, up);
     } else if (IN(b, CONTENDING) && !b->waiting && b->until != 0
@@ -412,9 +507,8 @@ static void bak_timeout(struct bak *b, const struct bak_event *ev,
         bak_retry(b, up);
     }
     bak_may_contend(b, now, up);
-    if (IN(b, LISTENING) && now >= b->heartbeat) {
-        b->heartbeat = now + b->timing.heartbeat;
-        bak_do(up, BAK_DO_SEND_HEARTBEAT);
+    if (b->open && now >= b->heartbeat) {
+        bak_beat(b, now, up);
     }
 }
 
@@ -443,8 +537,8 @@ void bak_step(struct bak *b, const struct bak_event *ev,
             b->open = true;
             b->state = BAK_ST_LOADING;
             b->heard = ev->now;
-            b->heartbeat = ev->now + b->timing.heartbeat;
-            bak_do(up, BAK_DO_SEND_HEARTBEAT);
+            bak_agree(b, ev);
+            bak_beat(b, ev->now, up);
             bak_do(up, BAK_DO_LOAD);
         }
         break;
@@ -510,14 +604,7 @@ void bak_step(struct bak *b, const struct bak_event *ev,
         bak_may_contend(b, ev->now, up);
         break;
     case BAK_EV_DISK:
-        if (b->state == BAK_ST_SUSPECTING && b->waiting) {
-            b->waiting = false;
-            b->disk_ok = ev->ok;
-            if (!ev->ok) {
-                bak_try_later(b, ev->now);
-            }
-            bak_may_contend(b, ev->now, up);
-        }
+        bak_probed(b, ev, up);
         break;
     case BAK_EV_WENT_LIVE:
         if (b->state == BAK_ST_GOING_LIVE) {
@@ -568,21 +655,30 @@ void bak_step(struct bak *b, const struct bak_event *ev,
     }
 }
 
+static ft_ns sooner(ft_ns a, ft_ns b)
+{
+    return a < b ? a : b;
+}
+
 ft_ns bak_deadline(const struct bak *b)
 {
     ft_ns at = FT_NEVER;
 
     if (IN(b, LISTENING)) {
         at = bak_silence(b);
-        at = b->heartbeat < at ? b->heartbeat : at;
+    }
+    at = sooner(at, bak_stall(b));
+    at = sooner(at, bak_proof_due(b));
+    if (b->open) {
+        at = sooner(at, b->heartbeat);
     }
     if (b->state == BAK_ST_RELINQUISHING
         || (IN(b, CONTENDING) && !b->waiting && b->until != 0)) {
-        at = b->until;
+        at = sooner(at, b->until);
     }
     if (b->state == BAK_ST_SUSPECTING && b->disk_ok && !b->relinquished
-        && b->executed == b->received && b->promise < at) {
-        at = b->promise;
+        && b->executed == b->received) {
+        at = sooner(at, b->promise);
     }
     return at;
 }

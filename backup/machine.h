@@ -37,6 +37,7 @@ struct bak_event {
     uint64_t position; /* ENTRIES: last; PROTECTED, EXECUTED */
     ft_ns stamp;       /* ENTRIES: the primary's, only echoed */
     bool ok;           /* DISK, ARBITRATED, PEER_FENCED */
+    ft_ns detect, lease, margin; /* CONNECTED: what the primary counts with */
 };
 
 struct bak_effect {
@@ -63,7 +64,8 @@ struct bak {
     bool announced;      /* PROTECTED received: may contend */
     bool relinquished;   /* the primary's RELINQUISH received */
     bool open;           /* the channel */
-    bool disk_ok;        /* proved since SUSPECTING began */
+    bool disk_ok;        /* proved since SUSPECTING began, or less than
+                            `detect` before it */
     bool waiting;        /* for the answer to a probe, fence or go-live */
     bool qemu_gone;
     uint64_t received;   /* every batch up to it is in memory */
@@ -71,10 +73,13 @@ struct bak {
     ft_ns promise;       /* will not contend before this */
     ft_ns heard;         /* last sign of the peer */
     ft_ns logged;        /* last entries of the primary's QEMU */
+    ft_ns proved;        /* PROTECTED: when the disk was last read; 0: not */
+    ft_ns moved;         /* when the replica last moved, or got work again */
     ft_ns heartbeat;     /* when the next one is due */
     ft_ns until;         /* retry, or the end of this state's patience */
 };
 
+/* t: this host's; CONNECTED brings the pair's. */
 void bak_init(struct bak *b, const struct ft_timing *t, uint64_t generation);
 /* Advance by one event. Effects must be carried out in the order given. */
 void bak_step(struct bak *b, const struct bak_event *ev,

@@ -27,6 +27,8 @@ struct ft_timing {
     ft_ns grace;     /* a primary without a working QEMU contends this much
                         later than its backup could */
     ft_ns hold;      /* a clone may hold the guest's outputs for this long */
+    ft_ns stall;     /* a replica that has work and does not move for this
+                        long is given up */
 };
 
 #define FT_TIMING_DEFAULT                                                  \
@@ -36,7 +38,8 @@ struct ft_timing {
                          .heartbeat = 100 * FT_NS_PER_MS,                  \
                          .retry = 200 * FT_NS_PER_MS,                      \
                          .grace = 500 * FT_NS_PER_MS,                      \
-                         .hold = 5000 * FT_NS_PER_MS })
+                         .hold = 5000 * FT_NS_PER_MS,                      \
+                         .stall = 10000 * FT_NS_PER_MS })
 
 /* An event that the driver may not raise in this state: a bug of ours, and
  * going on would be a guess. Cores call nothing, not even abort(). */

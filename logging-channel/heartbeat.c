@@ -25,7 +25,6 @@ struct lc_beater {
     struct ev_loop *loop;
     int fd, family;
     struct ft_watch watch;
-    struct ft_timer timer;
     void (*alive)(struct lc_beater *h, uint64_t number, void *arg);
     void *arg;
 
@@ -121,11 +120,12 @@ const char *lc_heartbeat_check(const uint8_t *p, size_t n,
 
 /* ---- the socket ---- */
 
-static void send_one(struct lc_beater *h)
+void lc_heartbeat_send(struct lc_beater *h)
 {
     uint8_t p[LC_HEARTBEAT_SIZE];
 
-    if (lc_heartbeat_make(p, &h->secret, &h->own_nonce, ++h->number) < 0) {
+    if (!h->running ||
+        lc_heartbeat_make(p, &h->secret, &h->own_nonce, ++h->number) < 0) {
         return;
     }
     if (sendto(h->fd, p, sizeof(p), MSG_NOSIGNAL | MSG_DONTWAIT,
@@ -137,12 +137,6 @@ static void send_one(struct lc_beater *h)
         h->send_error = errno;
         ft_warning("heartbeat: cannot send: %s", strerror(errno));
     }
-}
-
-static void timer_cb(struct ft_timer *t, void *arg)
-{
-    (void)t;
-    send_one(arg);
 }
 
 static void receive_cb(struct ft_watch *w, int events, void *arg)
@@ -227,7 +221,6 @@ struct lc_beater *lc_heartbeat_open(struct ev_loop *loop,
         return NULL;
     }
     ft_watch_init(&h->watch, loop, h->fd, receive_cb, h);
-    ft_timer_init(&h->timer, loop, timer_cb, h);
     ft_watch_set(&h->watch, EV_READ);
     return h;
 }
@@ -290,15 +283,12 @@ int lc_heartbeat_start(struct lc_beater *h,
     h->last = 0;
     h->send_error = 0;
     h->running = true;
-    ft_timer_every(&h->timer, LC_HEARTBEAT_PERIOD);
-    send_one(h);
     return 0;
 }
 
 void lc_heartbeat_stop(struct lc_beater *h)
 {
     h->running = false;
-    ft_timer_stop(&h->timer);
 }
 
 struct lc_heartbeat_stats lc_heartbeat_stats(const struct lc_beater *h)

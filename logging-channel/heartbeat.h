@@ -21,7 +21,6 @@
 
 #define LC_HEARTBEAT_MAC 16
 #define LC_HEARTBEAT_SIZE (LC_HEADER_SIZE + 24 + LC_HEARTBEAT_MAC)
-#define LC_HEARTBEAT_PERIOD (100 * FT_NS_PER_MS)
 
 /* The bytes, without I/O. */
 struct lc_heartbeat_secret {
@@ -56,14 +55,17 @@ struct lc_beater *lc_heartbeat_open(struct ev_loop *loop,
                                                      void *arg),
                                        void *arg, struct ft_err *err);
 uint16_t lc_heartbeat_port(const struct lc_beater *h);
-/* Send every LC_HEARTBEAT_PERIOD from now on, the first at once, to the
- * address of `to` (of the logging channel's peer) at `port`; accept the
- * peer's. Called again for the next pair or incarnation: numbers go on. */
+/* Say whom to speak to: the address of `to` (of the logging channel's peer) at
+ * `port`; accept the peer's from now on. Called again for the next pair or
+ * incarnation: numbers go on. */
 int lc_heartbeat_start(struct lc_beater *h,
                        const struct lc_heartbeat_secret *secret,
                        const lc_id *own_nonce, const lc_id *peer_nonce,
                        const struct sockaddr *to, uint16_t port,
                        struct ft_err *err);
+/* One datagram, now: the role's core says when (SEND_HEARTBEAT). One that
+ * cannot be sent is lost, which is for the peer to notice. */
+void lc_heartbeat_send(struct lc_beater *h);
 void lc_heartbeat_stop(struct lc_beater *h);   /* neither send nor accept */
 struct lc_heartbeat_stats lc_heartbeat_stats(const struct lc_beater *h);
 void lc_heartbeat_close(struct lc_beater *h);  /* NULL is allowed */

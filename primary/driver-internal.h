@@ -77,6 +77,7 @@ void pri_detail(struct pri_driver *d, const char *fmt, ...)
 void pri_peer_init(struct pri_driver *d);
 void pri_peer_connect(struct pri_driver *d);
 void pri_peer_send(struct pri_driver *d, const struct lc_msg *m);
+void pri_peer_beat(struct pri_driver *d);       /* SEND_HEARTBEAT */
 void pri_peer_close(struct pri_driver *d);
 void pri_peer_clone(struct pri_driver *d);      /* START_CLONE */
 void pri_peer_clone_over(struct pri_driver *d);

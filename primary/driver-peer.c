@@ -144,6 +144,7 @@ static void on_welcome(struct pri_driver *d, struct lc_conn *c,
             refuse(d, err.text);
             return;
         }
+        pri_raise_kind(d, PRI_EV_WELCOMED);
         d->clone = connect_to(d, LC_KIND_CLONE, &clone_ops);
     } else if (!lc_id_equal(&w->nonce, &d->peer_nonce)) {
         refuse(d, "another agent answered the second connection");
@@ -252,6 +253,13 @@ void pri_peer_send(struct pri_driver *d, const struct lc_msg *m)
     if (d->log != NULL && lc_conn_send(d->log, m) < 0) {
         ft_warning("%s: %s could not be sent", d->c.object,
                    lc_type_name(m->type));
+    }
+}
+
+void pri_peer_beat(struct pri_driver *d)
+{
+    if (d->heartbeat != NULL) {
+        lc_heartbeat_send(d->heartbeat);
     }
 }
 

@@ -140,7 +140,8 @@ static void carry_out(struct pri_driver *d, const struct pri_effect *e)
         pri_peer_clone_over(d);
         break;
     case PRI_DO_SEND_HEARTBEAT:
-        break; /* heartbeat.c has a timer of its own */
+        pri_peer_beat(d);
+        break;
     case PRI_DO_SEND_ENTRIES:
         pri_log_send(d, e->position, e->stamp);
         break;

@@ -71,7 +71,10 @@
     E(PRI_EV_PROTECT,        "protect", PRI_B(ALONE))                      \
     E(PRI_EV_UNPROTECT,      "unprotect", PRI_ANY)                         \
     E(PRI_EV_ORPHAN,         "orphan", PRI_B(ALONE))                       \
-    /* Answers to CONNECT: WELCOME came; or it failed or was refused. */   \
+    /* Answers to CONNECT. WELCOMED: the log's connection is open, and the \
+     * backup listens for heartbeats from now on. CONNECTED: both          \
+     * connections are. Or it failed or was refused. */                    \
+    E(PRI_EV_WELCOMED,       "welcomed",       PRI_B(CONNECTING))          \
     E(PRI_EV_CONNECTED,      "connected", PRI_B(CONNECTING))               \
     E(PRI_EV_CONNECT_FAILED, "connect-failed", PRI_B(CONNECTING))          \
     /* From the peer, in the channel's order. HEARD: a valid heartbeat (a  \
@@ -121,7 +124,8 @@
  */
 #define PRI_EFFECTS(F)                                                     \
     /* Open both connections to the peer and say HELLO for {generation}.   \
-     * Bounded by the driver. -> CONNECTED or CONNECT_FAILED */            \
+     * Bounded by the driver. -> WELCOMED and CONNECTED, or CONNECT_FAILED \
+     */                                                                    \
     F(PRI_DO_CONNECT,             "connect")                               \
     /* VL_CLONE for {generation}; relay its stream. -> CLONED or           \
      * CLONE_STOPPED */                                                    \

@@ -174,6 +174,20 @@ static void pri_suspect(struct pri *p, ft_ns now, enum pri_reason why,
     pri_contend(p, up);
 }
 
+/* The other half of detection: this side is to be heard. A busy clone may
+ * write no log for long, so heartbeats do not wait for the log. */
+static bool pri_is_heard(const struct pri *p)
+{
+    return IN(p, LINKED)
+           || (p->state == PRI_ST_CONNECTING && p->heartbeat != 0);
+}
+
+static void pri_beat(struct pri *p, ft_ns now, struct pri_update *up)
+{
+    p->heartbeat = now + p->timing.heartbeat;
+    pri_do(up, PRI_DO_SEND_HEARTBEAT);
+}
+
 /* The peer is lost, or cannot be believed any more. */
 static void pri_peer_lost(struct pri *p, ft_ns now, enum pri_reason why,
                           struct pri_update *up)
@@ -350,8 +364,7 @@ static void pri_start_clone(struct pri *p, const struct pri_event *ev,
 {
     p->state = PRI_ST_CLONING;
     p->heard = p->logged = ev->now;
-    p->heartbeat = ev->now + p->timing.heartbeat;
-    pri_do(up, PRI_DO_SEND_HEARTBEAT);
+    pri_beat(p, ev->now, up);
     pri_do(up, PRI_DO_START_CLONE)->generation = p->next;
 }
 
@@ -504,9 +517,8 @@ static void pri_timeout(struct pri *p, const struct pri_event *ev,
             break;
         }
     }
-    if (IN(p, LINKED) && ev->now >= p->heartbeat) {
-        p->heartbeat = ev->now + p->timing.heartbeat;
-        pri_do(up, PRI_DO_SEND_HEARTBEAT);
+    if (pri_is_heard(p) && ev->now >= p->heartbeat) {
+        pri_beat(p, ev->now, up);
     }
 }
 
@@ -538,6 +550,7 @@ void pri_step(struct pri *p, const struct pri_event *ev,
         p->next = p->highest = ev->generation;
         p->state = PRI_ST_CONNECTING;
         p->reason = PRI_WHY_NONE;
+        p->heartbeat = 0;
         pri_do(up, PRI_DO_CONNECT)->generation = p->next;
         break;
     case PRI_EV_UNPROTECT:
@@ -550,6 +563,9 @@ void pri_step(struct pri *p, const struct pri_event *ev,
         break;
     case PRI_EV_ORPHAN:
         pri_adopt_orphan(p, ev);
+        break;
+    case PRI_EV_WELCOMED:
+        pri_beat(p, ev->now, up);
         break;
     case PRI_EV_CONNECTED:
         pri_start_clone(p, ev, up);
@@ -673,6 +689,8 @@ ft_ns pri_deadline(const struct pri *p)
 
     if (IN(p, LINKED)) {
         at = p->heard + p->timing.detect;
+    }
+    if (pri_is_heard(p)) {
         at = p->heartbeat < at ? p->heartbeat : at;
     }
     if (IN(p, PATIENT)) {

@@ -79,7 +79,7 @@ struct pri {
     ft_ns lease_until;
     ft_ns heard;            /* last sign of the peer */
     ft_ns logged;           /* last sign of our QEMU */
-    ft_ns heartbeat;        /* when the next one is due */
+    ft_ns heartbeat;        /* when the next one is due; 0: nobody listens */
     ft_ns until;            /* when this state's patience ends */
 };
 

@@ -16,7 +16,7 @@
 #include "common/host/loop.h"
 
 #define FT_INBOX_MAX 64
-#define FT_INBOX_WORDS 8 /* an event has at most so many uint64_t */
+#define FT_INBOX_WORDS 10 /* an event has at most so many uint64_t */
 
 struct ft_inbox_ops {
     /* Step the core and carry out its effects; may put more events. event:

@@ -14,7 +14,8 @@
 
 /* C(VARIANT, EVENT, fields): what the event says, in the typical state. */
 #define CASES(C)                                                           \
-    C(CONNECTED, CONNECTED, .ok = true)                                    \
+    C(CONNECTED, CONNECTED, .detect = 1000 * MS, .lease = 800 * MS,        \
+      .margin = 100 * MS)                                                  \
     C(HEARD, HEARD, .ok = true)                                            \
     C(ENTRIES, ENTRIES, .position = m->received + 1, .stamp = 77)          \
     C(ENTRIES_OLD, ENTRIES, .position = m->received, .stamp = 77)          \
@@ -44,10 +45,13 @@
     C(GIVE_UP, GIVE_UP, .ok = true)                                        \
     C(TIMEOUT_EARLY, TIMEOUT, .ok = true)                                  \
     C(TIMEOUT_BEAT, TIMEOUT, .now = NOW + 100 * MS)                        \
+    C(TIMEOUT_HALF, TIMEOUT, .now = NOW + 500 * MS)                        \
+    C(TIMEOUT_STALL, TIMEOUT, .now = NOW + 800 * MS)                       \
     C(TIMEOUT_LATER, TIMEOUT, .now = NOW + 1000 * MS)
 
-/* Generation 5. Positions 1 to 7 were received just now, 5 are executed, but
- * all of them in a state that only comes after that. */
+/* Generation 5. Positions 1 to 7 were received just now, 5 are executed (and
+ * the replica has not moved for 9.3 s), but all of them in a state that only
+ * comes after that. */
 static void typical(struct bak *b, enum bak_state s)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
@@ -58,6 +62,7 @@ static void typical(struct bak *b, enum bak_state s)
     b->state = s;
     b->heard = b->logged = NOW;
     b->heartbeat = NOW + 50 * MS;
+    b->moved = NOW + 700 * MS - t.stall;
     if (s == BAK_ST_WAITING) {
         return;
     }
@@ -88,6 +93,7 @@ static struct bak_event event_at(const struct beat *b)
     return (struct bak_event){
         .kind = b->kind, .now = b->at * MS, .code = b->code,
         .position = b->pos, .stamp = b->stamp * MS, .ok = b->ok,
+        .detect = 1000 * MS, .lease = 800 * MS, .margin = 100 * MS,
     };
 }
 
@@ -154,12 +160,124 @@ static void test_probes_until_it_can_read(void)
 
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED, B(75, EXECUTED, .pos = 3, TO("protected", "")),
-         B(1069, TIMEOUT, TO("protected", "send-heartbeat")),
-         B(1075, TIMEOUT, TO("suspecting", "close, probe-disk")),
+         B(1069, TIMEOUT, TO("protected", "probe-disk, send-heartbeat")),
+         /* that one counts: it is not begun twice */
+         B(1075, TIMEOUT, TO("suspecting", "close")),
          B(1080, DISK, .ok = false, TO("suspecting", "")),
          B(1279, TIMEOUT, TO("suspecting", "")),
          B(1280, TIMEOUT, TO("suspecting", "probe-disk")),
          B(1290, DISK, .ok = true, TO("arbitrating", "arbitrate")));
+}
+
+static void test_proves_the_disk_early(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(75, EXECUTED, .pos = 3, TO("protected", "")),
+         B(569, TIMEOUT, TO("protected", "send-heartbeat")));
+    g_assert_cmpint(bak_deadline(&b), ==, 570 * MS);
+    PLAY(&b, B(570, TIMEOUT, TO("protected", "probe-disk")),
+         B(580, DISK, .ok = true, TO("protected", "")),
+         B(1069, TIMEOUT, TO("protected", "send-heartbeat")),
+         B(1070, TIMEOUT, TO("arbitrating", "close, arbitrate")));
+}
+
+static void test_an_early_failure_says_nothing(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(600, TIMEOUT, TO("protected", "probe-disk, send-heartbeat")),
+         B(610, DISK, .ok = false, TO("protected", "")),
+         B(809, TIMEOUT, TO("protected", "send-heartbeat")),
+         B(810, TIMEOUT, TO("protected", "probe-disk")),
+         B(820, DISK, .ok = false, TO("protected", "")),
+         B(830, CLOSED, TO("suspecting", "close, probe-disk")));
+}
+
+static void test_an_old_proof_is_none(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    for (int at = 1579; at <= 1580; at++) {
+        const char *effects = at < 1580 ? "close" : "close, probe-disk";
+
+        bak_init(&b, &t, 1);
+        PLAY(&b, BECOMES_PROTECTED,
+             B(570, TIMEOUT, TO("protected", "probe-disk, send-heartbeat")),
+             B(580, DISK, .ok = true, TO("protected", "")),
+             B(590, HEARD, TO("protected", "")),
+             B(1500, HEARD, TO("protected", "")),
+             B(at, CLOSED, TO("suspecting", effects)));
+    }
+}
+
+static void test_gives_up_a_replica_that_stalls(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(9900, HEARD, TO("protected", "")),
+         B(10059, TIMEOUT, TO("protected", "send-heartbeat")),
+         B(10060, TIMEOUT, TO("ending", "kill-qemu")));
+    g_assert_cmpint(b.reason, ==, BAK_WHY_STALLED);
+
+    /* one that is only slow, or has nothing to do, is kept */
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(9900, EXECUTED, .pos = 2, TO("protected", "")),
+         B(9910, HEARD, TO("protected", "")),
+         B(10060, TIMEOUT, TO("protected", "send-heartbeat")),
+         B(10070, EXECUTED, .pos = 3, TO("protected", "")),
+         B(10900, HEARD, TO("protected", "")),
+         B(11000, ENTRIES, .pos = 4, TO("protected", "send-ack")),
+         B(11900, ENTRIES, .pos = 5, TO("protected", "send-ack")));
+    g_assert_cmpint(b.moved, ==, 11000 * MS);
+}
+
+static void test_counts_with_the_pair(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+    struct bak_update up;
+    struct bak_event hello = { .kind = BAK_EV_CONNECTED, .now = 10 * MS,
+                               .detect = 3000 * MS, .lease = 2400 * MS };
+
+    for (int margin = 50; margin <= 300; margin += 250) {
+        bak_init(&b, &t, 1);
+        hello.margin = margin * MS;
+        bak_step(&b, &hello, &up);
+        PLAY(&b, B(20, ENTRIES, .pos = 1, TO("loading", "send-ack")),
+             B(3019, TIMEOUT, TO("loading", "send-heartbeat")),
+             B(3020, TIMEOUT, TO("ended", "close, kill-qemu")));
+        /* the larger margin */
+        g_assert_cmpint(b.promise, ==,
+                        (20 + 2400 + (margin > 100 ? margin : 100)) * MS);
+    }
+}
+
+static void test_is_heard_to_the_end(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b, BECOMES_PROTECTED,
+         B(80, END, .code = 1, TO("ending", "kill-qemu")));
+    g_assert_cmpint(bak_deadline(&b), ==, 110 * MS);
+    PLAY(&b, B(110, TIMEOUT, TO("ending", "send-heartbeat")),
+         B(120, QEMU_DIED, TO("relinquishing", "send-relinquish")),
+         B(210, TIMEOUT, TO("relinquishing", "send-heartbeat")),
+         B(220, RELINQUISH_ACK, TO("ended", "close")));
+    g_assert_cmpint(bak_deadline(&b), ==, FT_NEVER);
 }
 
 static void test_relinquish_ends_the_waiting(void)
@@ -249,6 +367,9 @@ static void test_takes_anything(void)
             .position = any_position(),
             .stamp = any_time(now),
             .ok = g_test_rand_bit(),
+            .detect = g_test_rand_int_range(0, 2000) * MS,
+            .lease = g_test_rand_int_range(0, 2000) * MS,
+            .margin = g_test_rand_int_range(0, 2000) * MS,
         };
 
         if (i % 100 == 0) {
@@ -292,6 +413,18 @@ int main(int argc, char **argv)
                     test_never_contends_before_protected);
     g_test_add_func("/backup/probes the disk until it can read",
                     test_probes_until_it_can_read);
+    g_test_add_func("/backup/proves the disk when its primary grows silent",
+                    test_proves_the_disk_early);
+    g_test_add_func("/backup/takes no early failure for an answer",
+                    test_an_early_failure_says_nothing);
+    g_test_add_func("/backup/takes no old proof for a proof",
+                    test_an_old_proof_is_none);
+    g_test_add_func("/backup/gives up a replica that does not move",
+                    test_gives_up_a_replica_that_stalls);
+    g_test_add_func("/backup/counts with the primary's times",
+                    test_counts_with_the_pair);
+    g_test_add_func("/backup/is heard as long as the channel is open",
+                    test_is_heard_to_the_end);
     g_test_add_func("/backup/does not wait after RELINQUISH",
                     test_relinquish_ends_the_waiting);
     g_test_add_func("/backup/suspects a primary that writes no log",

@@ -309,6 +309,16 @@ static void pri_effect(unsigned s, const struct pri_effect *e,
     }
 }
 
+static bool pri_beats(const struct pri_update *up)
+{
+    for (unsigned i = 0; i < up->count; i++) {
+        if (up->effect[i].kind == PRI_DO_SEND_HEARTBEAT) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void pri_happens(unsigned s, struct pri_event ev)
 {
     struct slot *h = &now.w.slot[s];
@@ -331,6 +341,11 @@ void pri_happens(unsigned s, struct pri_event ev)
     say("; %s is %s%s", host[s], pri_state_name(p.state),
         up.count ? ":" : "");
     pri_freeze(&h->pri, &p);
+    if (pri_is_linked(&h->pri)
+        && (pri_deadline(&p) > NOW
+            || (ev.kind == PRI_EV_TIMEOUT && !pri_beats(&up)))) {
+        wrong("rule 3: a primary with an open channel sends no heartbeat");
+    }
     c = c != NULL ? c : world_channel(&now.w, s);
     for (unsigned i = 0; i < up.count; i++) {
         pri_effect(s, &up.effect[i], c);
@@ -379,6 +394,10 @@ static void bak_effect(unsigned s, const struct bak_effect *e)
         if (!(now.w.bound & 1u << (s - 1))) {
             wrong("rule 8: the backup contends before PROTECTED");
         }
+        if (h->disk != DISK_READ) {
+            wrong("rule 5: the backup contends with no proof, or an old one, "
+                  "that it can read the disk");
+        }
         arbiter(s, TAS_EV_BEGIN, TAS_OP_TAKE, e->generation);
         break;
     case BAK_DO_STOP_ARBITER:
@@ -411,14 +430,50 @@ static void bak_effect(unsigned s, const struct bak_effect *e)
     }
 }
 
+static bool bak_beats(const struct bak_update *up)
+{
+    for (unsigned i = 0; i < up->count; i++) {
+        if (up->effect[i].kind == BAK_DO_SEND_HEARTBEAT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The truth about the disk and about the replica, beside what the core thinks
+ * of them; and is the core right? */
+static void replica_truth(struct slot *h, const struct bak *before,
+                          const struct bak_event *ev, const struct bak *after)
+{
+    bool had_work = before->executed < before->received;
+
+    if (ev->kind == BAK_EV_DISK) {
+        h->disk = ev->ok ? DISK_READ : DISK_UNREAD;
+    }
+    if (ev->kind == BAK_EV_TIMEOUT && after->state == BAK_ST_PROTECTED
+        && had_work && h->still >= STALL) {
+        wrong("rule 10: a replica that does not move is kept");
+    }
+    if (before->state == BAK_ST_PROTECTED && after->state == BAK_ST_ENDING
+        && after->reason == BAK_WHY_STALLED
+        && (!had_work || h->still < STALL)) {
+        wrong("rule 10: a replica is given up that moves or has no work");
+    }
+    if (after->executed > before->executed
+        || (!had_work && after->received > before->received)) {
+        h->still = 0;
+    }
+}
+
 void bak_happens(unsigned s, struct bak_event ev)
 {
     struct slot *h = &now.w.slot[s];
     struct bak_update up;
-    struct bak b;
+    struct bak b, before;
 
     bak_thaw(&b, &h->bak, s);
-    ev.now = NOW;
+    before = b;
+    ev.now = ev.now != 0 ? ev.now : NOW;
     if (!bak_expects(&b, ev.kind)) {
         wrong("the backup core does not expect what its driver says");
         say("; %s in state %s", bak_event_name(ev.kind),
@@ -432,6 +487,11 @@ void bak_happens(unsigned s, struct bak_event ev)
     say("; %s is %s%s", host[s], bak_state_name(b.state),
         up.count ? ":" : "");
     bak_freeze(&h->bak, &b);
+    replica_truth(h, &before, &ev, &b);
+    if (b.open && (bak_deadline(&b) > WITHIN_TICK
+                   || (ev.kind == BAK_EV_TIMEOUT && !bak_beats(&up)))) {
+        wrong("rule 3: a backup with an open channel sends no heartbeat");
+    }
     for (unsigned i = 0; i < up.count; i++) {
         bak_effect(s, &up.effect[i]);
     }

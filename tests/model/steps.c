@@ -13,7 +13,8 @@ unsigned generations = GENERATIONS;
 
 /* Generation 2 meets a smaller adversary, since it is explored beside every
  * remainder of generation 1: window 1, no stop before the page, no operator,
- * no divergence, no failing clone, disk or fence, a cut goes both ways. */
+ * no divergence, no failing clone, disk or fence, no early proof of the disk, a
+ * cut goes both ways. */
 static bool is_small(unsigned g)
 {
     return g == GENERATIONS;
@@ -333,9 +334,15 @@ static void connect_steps(unsigned s)
     b->mode = REPLAYS;
     bak_thaw(&fresh, &b->bak, g);
     bak_freeze(&b->bak, &fresh);
-    bak_happens(g, (struct bak_event){ .kind = BAK_EV_CONNECTED });
+    /* Of the margins the backup's own is the larger one, of lease and
+     * detection the primary's. */
+    bak_happens(g, (struct bak_event){ .kind = BAK_EV_CONNECTED,
+                                       .detect = world_timing.detect,
+                                       .lease = world_timing.lease,
+                                       .margin = 0 });
     n->mode = COPYING;
     n->generation = (uint8_t)g;
+    PRI_(WELCOMED, .ok = true);
     PRI_(CONNECTED, .ok = true);
     done();
 }
@@ -518,6 +525,7 @@ static void go_live_steps(unsigned s, const struct slot *h)
     for (int ok = is_small(s); ok < 2; ok++) {
         begin();
         switch (h->bak.state) {
+        case BAK_ST_PROTECTED:
         case BAK_ST_SUSPECTING:
             say("%s: the disk can%s be read", host[s], ok ? "" : "not");
             BAK_(DISK, .ok = ok);
@@ -575,10 +583,10 @@ static void backup_steps(unsigned s, const struct slot *h)
         done();
     }
     bak_thaw(&b, &h->bak, s);
-    if (bak_deadline(&b) <= NOW) {
+    if (bak_deadline(&b) <= (is_small(s) ? NOW : WITHIN_TICK)) {
         begin();
         say("%s: time-out", host[s]);
-        BAK_(TIMEOUT, .ok = true);
+        BAK_(TIMEOUT, .now = is_small(s) ? NOW : WITHIN_TICK);
         done();
     }
 }

@@ -4,11 +4,14 @@
 
 #include <string.h>
 
-static const struct ft_timing timing = {
+const struct ft_timing world_timing = {
     .detect = TICK, .lease = TICK, .margin = TICK,
-    .heartbeat = (ft_ns)1 << 40, /* heard by the adversary's leave */
-    .retry = 0, .grace = 0,      /* any time is a good time */
-    .hold = TICK,
+    .heartbeat = 0, .retry = 0, .grace = 0, /* any time is a good time */
+    .hold = TICK, .stall = STALL * TICK,
+};
+/* What a backup is started with, before HELLO (see connect_steps()). */
+static const struct ft_timing own_timing = {
+    .detect = TICK / 2, .lease = 0, .margin = TICK, .stall = STALL * TICK,
 };
 
 static int8_t ticks(ft_ns t, int low, int high)
@@ -28,7 +31,7 @@ enum { F_RECORDING = 1, F_LOADED = 2, F_SHUT = 4, F_ORPHAN = 8, F_OFF = 16,
 
 void pri_thaw(struct pri *p, const struct frozen_pri *f)
 {
-    pri_init(p, &timing, f->generation);
+    pri_init(p, &world_timing, f->generation);
     p->state = f->state;
     p->gate = f->gate;
     p->next = f->next;
@@ -46,7 +49,7 @@ void pri_thaw(struct pri *p, const struct frozen_pri *f)
     p->lease_until = at(f->lease);
     p->heard = at(f->heard);
     p->logged = at(f->logged);
-    p->heartbeat = (ft_ns)1 << 41;
+    p->heartbeat = NOW;
     p->until = at(f->until);
 }
 
@@ -110,11 +113,16 @@ void pri_freeze(struct frozen_pri *f, const struct pri *p)
 }
 
 enum { F_ANNOUNCED = 1, F_RELINQUISHED = 2, F_OPEN = 4, F_DISK = 8,
-       F_WAITING = 16, F_BAK_GONE = 32, F_UNTIL = 64 };
+       F_WAITING = 16, F_BAK_GONE = 32, F_UNTIL = 64, F_PROVED = 128 };
 
 void bak_thaw(struct bak *b, const struct frozen_bak *f, unsigned generation)
 {
-    bak_init(b, &timing, generation);
+    bak_init(b, &own_timing, generation);
+    if (f->state != BAK_ST_WAITING) {
+        b->timing.detect = world_timing.detect;
+        b->timing.lease = f->lease * TICK;
+        b->timing.margin = f->margin * TICK;
+    }
     b->state = f->state;
     b->announced = f->flags & F_ANNOUNCED;
     b->relinquished = f->flags & F_RELINQUISHED;
@@ -127,7 +135,9 @@ void bak_thaw(struct bak *b, const struct frozen_bak *f, unsigned generation)
     b->promise = at(f->promise);
     b->heard = at(f->heard);
     b->logged = at(f->logged);
-    b->heartbeat = (ft_ns)1 << 41;
+    b->proved = f->flags & F_PROVED ? NOW : 0;
+    b->moved = at(f->moved);
+    b->heartbeat = NOW;
     b->until = f->flags & F_UNTIL ? at(f->until) : 0;
 }
 
@@ -135,6 +145,9 @@ void bak_freeze(struct frozen_bak *f, const struct bak *b)
 {
     bool listening = b->state == BAK_ST_LOADING || b->state == BAK_ST_LOADED
                      || b->state == BAK_ST_PROTECTED;
+    bool is_protected = b->state == BAK_ST_PROTECTED;
+    /* in PROTECTED it only says when not to try again, and that is over */
+    bool until = b->until != 0 && (!is_protected || b->until > NOW);
 
     memset(f, 0, sizeof(*f));
     f->state = (uint8_t)b->state;
@@ -144,13 +157,22 @@ void bak_freeze(struct frozen_bak *f, const struct bak *b)
                          | (b->disk_ok ? F_DISK : 0)
                          | (b->waiting ? F_WAITING : 0)
                          | (b->qemu_gone ? F_BAK_GONE : 0)
-                         | (b->until != 0 ? F_UNTIL : 0));
+                         | (until ? F_UNTIL : 0)
+                         | (is_protected && b->proved != 0
+                            && b->proved > NOW - TICK ? F_PROVED : 0));
     f->received = (uint8_t)b->received;
     f->executed = (uint8_t)b->executed;
-    f->until = b->until != 0 ? ticks(b->until, 0, 100) : 0;
+    f->until = until ? ticks(b->until, 0, 100) : 0;
+    if (is_protected && b->executed < b->received) {
+        f->moved = ticks(b->moved, -STALL, 0);
+    }
     if (listening) {
         f->heard = ticks(b->heard, -1, 0);
         f->logged = ticks(b->logged, -1, 0);
+    }
+    if (listening) {
+        f->lease = (uint8_t)(b->timing.lease / TICK);
+        f->margin = (uint8_t)(b->timing.margin / TICK);
     }
     if (listening || b->state == BAK_ST_SUSPECTING) {
         f->promise = ticks(b->promise, 0, 100);
@@ -213,7 +235,7 @@ void world_init(struct world *w)
     struct pri p = zero;
 
     memset(w, 0, sizeof(*w));
-    pri_init(&p, &timing, 0);
+    pri_init(&p, &world_timing, 0);
     w->slot[0].role = PRIMARY;
     w->slot[0].agent = 1;
     w->slot[0].mode = RUNS;
@@ -402,6 +424,14 @@ static void normalise_slot(struct slot *s)
     if (s->mode != REPLAYS) {
         s->diverged = 0;
     }
+    if (s->role != BACKUP || s->bak.state != BAK_ST_PROTECTED) {
+        s->still = 0;
+    }
+    /* What the proof was worth is settled when it contends. */
+    if (s->role != BACKUP || (s->bak.state != BAK_ST_PROTECTED
+                              && s->bak.state != BAK_ST_SUSPECTING)) {
+        s->disk = 0;
+    }
     if (s->mode == RUNS || s->mode == GONE || s->mode == REPLAYS) {
         s->generation = 0;
     }
@@ -483,6 +513,14 @@ bool world_tick(struct world *w)
     age(&s->bak.promise, 0);
     age(&s->bak.heard, -1);
     age(&s->bak.logged, -1);
+    if (s->bak.state == BAK_ST_PROTECTED) {
+        s->bak.flags &= (uint8_t)~F_PROVED;
+        s->disk = s->disk == DISK_READ ? DISK_READ_LONG_AGO : s->disk;
+        if (s->bak.executed < s->bak.received) {
+            age(&s->bak.moved, -STALL);
+            s->still += s->still < STALL;
+        }
+    }
     age(&s->pri.heard, -1);
     age(&s->pri.logged, -1);
     age(&s->pri.lease, 0);

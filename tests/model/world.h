@@ -16,7 +16,8 @@
  * - positions of the log are relative to what the primary knows to be
  *   acknowledged, and at most WINDOW batches are under way.
  *
- * One tick is `detect`, `lease` and `margin` alike. The slots' clocks tick in
+ * One tick is `detect`, `lease`, `margin` and `stall` alike; `heartbeat`,
+ * `retry` and `grace` are no time at all: each comes whenever it likes. The slots' clocks tick in
  * turn, so that over any stretch of time one may count one tick more or less
  * than another: unequal clocks, which the margin must cover.
  *
@@ -36,11 +37,14 @@
 #include "primary/machine.h"
 #include "shared-disk/arbiter.h"
 
-enum { SLOTS = 3, GENERATIONS = 2, QUEUE = 3, WINDOW = 2 };
+enum { SLOTS = 3, GENERATIONS = 2, QUEUE = 3, WINDOW = 2, STALL = 1 };
 
 enum role { NOBODY, PRIMARY, BACKUP };
 enum mode { GONE, RUNS, COPYING, RECORDS, REPLAYS };
 enum write_state { NO_WRITE, ISSUED, LANDED, MISSED };
+/* The truth about a backup's disk: never read, less than a tick ago (or since
+ * the primary was lost), before that. */
+enum disk { DISK_UNREAD, DISK_READ, DISK_READ_LONG_AGO };
 enum message_type {
     M_ENTRIES, M_PROTECTED, M_RELINQUISH, M_RELINQUISH_ACK, M_END_UNPROTECT,
     M_END_POWER_OFF, M_CLONE_FAILED, M_ACK, M_LOADED, M_DIVERGED,
@@ -53,7 +57,8 @@ struct frozen_pri {
 };
 struct frozen_bak {
     uint8_t state, flags, received, executed;
-    int8_t promise, heard, logged, until;
+    uint8_t lease, margin; /* in ticks: what it counts with */
+    int8_t promise, heard, logged, moved, until;
 };
 struct record {
     uint8_t kind, generation, owner; /* slot: it has one side in each pair */
@@ -72,6 +77,9 @@ struct slot {
     struct record late_expect[GENERATIONS];
     /* QEMU and the page */
     uint8_t mode, killed, told; /* told: the agent knows that it is gone */
+    uint8_t disk;       /* REPLAYS: when it was last read, enum disk */
+    uint8_t still;      /* PROTECTED: ticks since the replica moved, or got
+                           work, cut off at STALL */
     uint8_t generation, committed, diverged;
     uint8_t gate, page_acked;
     int8_t page_lease;
@@ -99,6 +107,10 @@ struct world {
 /* world.c: freezing, thawing, normal form, clocks */
 #define TICK 4 /* units of ft_ns in a tick */
 #define NOW (1000 * (ft_ns)TICK)
+/* When a backup's time-out comes: within a tick, for what `detect` / 2 does. */
+#define WITHIN_TICK (NOW + TICK / 2)
+/* What the pair counts with. */
+extern const struct ft_timing world_timing;
 #define ANCHOR 4 /* where the acknowledged position is put */
 void pri_thaw(struct pri *p, const struct frozen_pri *f);
 void pri_freeze(struct frozen_pri *f, const struct pri *p);

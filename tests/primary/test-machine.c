@@ -18,6 +18,7 @@
     C(PROTECT_OLD, PROTECT, .generation = m->highest)                      \
     C(UNPROTECT, UNPROTECT, .ok = true)                                    \
     C(ORPHAN, ORPHAN, .generation = 9)                                     \
+    C(WELCOMED, WELCOMED, .ok = true)                                      \
     C(CONNECTED, CONNECTED, .ok = true)                                    \
     C(CONNECT_FAILED, CONNECT_FAILED, .ok = true)                          \
     C(HEARD, HEARD, .ok = true)                                            \
@@ -67,7 +68,7 @@ static void typical(struct pri *p, enum pri_state s)
     pri_init(p, &t, 4);
     p->state = s;
     p->heard = p->logged = NOW;
-    p->heartbeat = NOW + 50 * MS;
+    p->heartbeat = s == PRI_ST_CONNECTING ? 0 : NOW + 50 * MS;
     p->highest = 5;
     if (unbound) {
         p->next = 5;
@@ -327,6 +328,24 @@ static void test_deadlines_are_told(void)
     g_assert_cmpint(pri_deadline(&p), ==, 1062 * MS);
 }
 
+static void test_is_heard_from_the_welcome_on(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, B(10, PROTECT, .gen = 1, TO("connecting", "connect")));
+    g_assert_cmpint(pri_deadline(&p), ==, FT_NEVER);
+    PLAY(&p, B(20, WELCOMED, TO("connecting", "send-heartbeat")),
+         B(119, TIMEOUT, TO("connecting", "")),
+         B(120, TIMEOUT, TO("connecting", "send-heartbeat")),
+         B(130, CONNECTED, TO("cloning", "send-heartbeat, start-clone")));
+    g_assert_cmpint(pri_deadline(&p), ==, 230 * MS);
+    PLAY(&p, B(140, CLOSED, TO("cancelling",
+                               "send-clone-failed, close, cancel-clone")));
+    g_assert_cmpint(pri_deadline(&p), ==, FT_NEVER);
+}
+
 /* Nothing that a peer says, in whatever order, breaks a core. */
 static void test_takes_anything(void)
 {
@@ -402,6 +421,8 @@ int main(int argc, char **argv)
                     test_the_lease_counts_from_the_stamp);
     g_test_add_func("/primary/tells its deadlines",
                     test_deadlines_are_told);
+    g_test_add_func("/primary/is heard from the backup's welcome on",
+                    test_is_heard_from_the_welcome_on);
     g_test_add_func("/primary/takes anything in any order",
                     test_takes_anything);
     g_test_add_func("/primary/traps on its driver's illegal event",

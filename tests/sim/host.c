@@ -187,9 +187,27 @@ static void refused(int h, uint64_t tag, uint64_t generation, uint64_t b)
     }
 }
 
+/* The second connection is open, or the first one broke meanwhile. */
+static void connected(int h, uint64_t tag, uint64_t generation, uint64_t link)
+{
+    struct agent *a = &hosts[h].agent;
+
+    (void)tag;
+    if (a->role == PRIMARY && a->pri.state == PRI_ST_CONNECTING
+        && a->pri.next == generation) {
+        agent_pri_event(h, a->link == link ? PRI_EV_CONNECTED
+                                           : PRI_EV_CONNECT_FAILED, 0);
+    }
+}
+
 static void connect_peer(int h, uint64_t tag, uint64_t generation, uint64_t b)
 {
     struct agent *a = &hosts[h].agent, *o = &hosts[1 - h].agent;
+    struct item hello = { .be = { .kind = BAK_EV_CONNECTED,
+                                  .detect = timing.detect,
+                                  .lease = timing.lease,
+                                  .margin = timing.margin / 2 } };
+    struct ft_timing own = timing;
 
     (void)tag, (void)b;
     if (a->role != PRIMARY || a->pri.state != PRI_ST_CONNECTING
@@ -205,12 +223,18 @@ static void connect_peer(int h, uint64_t tag, uint64_t generation, uint64_t b)
     o->role = BACKUP;
     o->pair = a->pair;
     o->received = 0;
-    bak_init(&o->bak, &timing, generation);
+    own.detect /= 2; /* the primary's hold; its margin is the smaller one */
+    own.lease /= 2;
+    bak_init(&o->bak, &own, generation);
     tas_init(&o->tas, &TAS_TIMING_DEFAULT);
     hosts[1 - h].qemu.mode = LOADS;
     a->link = o->link = ++links;
-    agent_bak_event(1 - h, BAK_EV_CONNECTED, 0);
-    agent_pri_event(h, PRI_EV_CONNECTED, 0);
+    push(1 - h, &hello);
+    agent_wake(1 - h);
+    agent_pri_event(h, PRI_EV_WELCOMED, 0);
+    /* A busy host may take longer over TLS than the peer waits in silence. */
+    sim_after(sim_chance(1000) ? sim_between(0, 2500 * MS) : latency(),
+              connected, h, &a->life, generation, a->link);
 }
 
 /* ---- the storage -------------------------------------------------------- */

@@ -234,7 +234,7 @@ static void misfortune(void)
         agent_stop(h, some_pause());
         break;
     case 4:
-        qemu_stop(h, some_pause());
+        qemu_stop(h, sim_chance(1000) ? 12500 * MS : some_pause());
         break;
     case 5: {
         ft_ns pause = some_pause();
