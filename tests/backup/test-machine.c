@@ -125,6 +125,7 @@ static void test_goes_live_in_order(void)
          B(990, WENT_LIVE, TO("live", "become-primary")));
 }
 
+/* I4 */
 static void test_executes_all_first(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
@@ -313,6 +314,7 @@ static void test_a_stopped_log_is_news(void)
     g_assert_cmpint(b.reason, ==, BAK_WHY_LOG_SILENT);
 }
 
+/* I6 */
 static void test_a_power_off_never_goes_live(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;

@@ -232,6 +232,7 @@ static void test_not_bound_before_protected(void)
     g_assert_cmpint(p.reason, ==, PRI_WHY_PEER_CLOSED);
 }
 
+/* I3 */
 static void test_alone_only_with_the_grant(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
@@ -277,6 +278,7 @@ static void test_an_orphan_contends_late(void)
            TO("going-alone", "go-alone")));
 }
 
+/* I6 */
 static void test_a_power_off_needs_no_second_word(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;

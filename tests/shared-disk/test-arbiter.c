@@ -200,6 +200,7 @@ static void test_landed_late(void)
     g_assert_cmpint(e.result, ==, TAS_RES_WON);
 }
 
+/* I5 */
 static void test_tries_for_ever(void)
 {
     struct tas_record free5 = FREE(5), stale = FREE(4);
@@ -237,6 +238,7 @@ static void test_first_free_record(void)
     g_assert_cmpint(e.result, ==, TAS_RES_DONE);
 }
 
+/* I10 */
 static void test_new_generation(void)
 {
     struct tas_record theirs = THEIRS(5), stale = FREE(5);

@@ -187,6 +187,7 @@ static void test_unmounted(void)
 
 /* ---- grants ---- */
 
+/* I10 */
 static void test_life(void)
 {
     struct tas_who a = who(1), b = who(2);
@@ -339,6 +340,7 @@ static void test_lost_replies(void)
     }
 }
 
+/* I5 */
 static void test_errors_are_unknown(void)
 {
     struct tas_who a = who(1);

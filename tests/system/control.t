@@ -3,7 +3,7 @@
 #
 # What an operator does with a protected domain, and with lockstepd: prepare
 # and its undo through a real libvirtd, an interrupted protect, daemons that
-# die, a backup that is lost, unprotect, the guest's power-off.
+# die, a backup that is lost, unprotect, the guest's power-off (I6).
 
 use strict;
 use warnings;

@@ -3,9 +3,9 @@
 #
 # Two hosts that are both alive and do not know it: a host that is paused for
 # longer than the timeout and wakes, a network that parts the hosts, a storage
-# that the survivor cannot reach.  One side goes on and the other is fenced;
-# the fenced one gives out nothing, not a packet and not a disk write; the
-# client's one connection goes on.
+# that the survivor cannot reach.  One side goes on and the other is fenced (I1);
+# the fenced one gives out nothing, not a packet and not a disk write (I7); who
+# cannot reach the storage waits (I5); the client's one connection goes on.
 
 use strict;
 use warnings;

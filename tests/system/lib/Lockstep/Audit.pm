@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Lockstep::Audit: what must hold after every system test, whatever it did.
+# Lockstep::Audit: what must hold after every system test, whatever it did; of
+# the invariants of docs/testing.md the first, I1.
 
 package Lockstep::Audit;
 use strict;
