@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The Output Rule, packet by packet and disk write by disk write: nothing
-# leaves the primary before the backup has acknowledged everything up to it .
+# leaves the primary before the backup has acknowledged all up to it (I2).
 #
 # What left is seen from outside (a capture at the switch's port of the
 # primary's host) and in QEMU's trace, which adds the log position; what was
