@@ -8,9 +8,7 @@
  * must agree too.
  */
 #include "control/lockstepd/proof.h"
-#include "shared-disk/file.h"   /* libev first: elf.h has its EV_NONE */
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -22,6 +20,8 @@
 #include <unistd.h>
 
 #include "common/host/id.h"
+#include "common/host/options.h"
+#include "shared-disk/file.h"
 
 int proof_write(const char *path, bool folder, const char *host,
                 struct proof *p, struct ft_err *err)
@@ -95,61 +95,30 @@ int proof_stat(const char *path, uint64_t *inode, uint64_t *size,
     return 0;
 }
 
-static int note_build_id(int fd, uint64_t offset, uint64_t size, char *out,
-                         size_t cap)
+int proof_build_id(const char *emulator, char id[PROOF_BUILD_ID],
+                   struct ft_err *err)
 {
-    uint8_t b[4096];
-    Elf64_Nhdr h;
-    size_t n, at = 0;
+    char path[FT_OPTION_TEXT + sizeof(".build-id")], text[PROOF_BUILD_ID];
+    FILE *f;
+    size_t n;
 
-    n = size < sizeof(b) ? size : sizeof(b);
-    if (pread(fd, b, n, (off_t)offset) != (ssize_t)n)
-        return -1;
-    while (at + sizeof(h) <= n) {
-        size_t name, desc;
-
-        memcpy(&h, b + at, sizeof(h));
-        name = at + sizeof(h);
-        desc = name + ((h.n_namesz + 3u) & ~3u);
-        if (desc > n || h.n_descsz > n - desc)
-            return -1;
-        if (h.n_type == NT_GNU_BUILD_ID && h.n_namesz == 4 &&
-            !memcmp(b + name, "GNU", 4) && 2 * h.n_descsz + 1 <= cap) {
-            for (size_t i = 0; i < h.n_descsz; i++)
-                sprintf(out + 2 * i, "%02x", b[desc + i]);
-            return 0;
-        }
-        at = desc + ((h.n_descsz + 3u) & ~3u);
-    }
-    return -1;
-}
-
-int build_id(const char *program, char *out, size_t size, struct ft_err *err)
-{
-    int fd = open(program, O_RDONLY | O_CLOEXEC);
-    Elf64_Ehdr e;
-    Elf64_Phdr p;
-    int rc = -1;
-
-    if (fd < 0)
-        return ft_err_sys(err, errno, "program %s", program);
-    if (pread(fd, &e, sizeof(e), 0) == (ssize_t)sizeof(e) &&
-        !memcmp(e.e_ident, ELFMAG, SELFMAG) &&
-        e.e_ident[EI_CLASS] == ELFCLASS64 && e.e_phentsize == sizeof(p)) {
-        for (unsigned i = 0; rc < 0 && i < e.e_phnum; i++) {
-            off_t at = (off_t)(e.e_phoff + (uint64_t)i * sizeof(p));
-
-            if (pread(fd, &p, sizeof(p), at) != (ssize_t)sizeof(p))
-                break;
-            if (p.p_type == PT_NOTE)
-                rc = note_build_id(fd, p.p_offset, p.p_filesz, out, size);
-        }
-    }
-    close(fd);
-    if (rc < 0)
-        ft_err_set(err, ENOENT, "program %s: it carries no build id",
-                   program);
-    return rc;
+    snprintf(path, sizeof(path), "%s.build-id", emulator);
+    f = fopen(path, "re");
+    if (!f)
+        return ft_err_sys(err, errno, "emulator %s: cannot read %s, "
+                          "which qemu/build installs beside it: build it "
+                          "there, or correct [paths] emulator= in "
+                          "lockstepd.conf", emulator, path);
+    n = fread(text, 1, sizeof(text) - 1, f);
+    fclose(f);
+    text[n] = 0;
+    if (n < 2 || strcspn(text, "\n") != n - 1)
+        return ft_err_set(err, EINVAL, "emulator %s: file %s is not the one "
+                          "line that qemu/build writes: install the emulator "
+                          "again", emulator, path);
+    text[n - 1] = 0;
+    snprintf(id, PROOF_BUILD_ID, "%s", text);
+    return 0;
 }
 
 const char *arbiter_folder(const char *uri)

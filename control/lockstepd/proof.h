@@ -10,10 +10,13 @@
 #include "common/host/err.h"
 #include "control/lockstepd/sizes.h"
 
+#define PROOF_BUILD_ID 128
+
 struct proof {
     char file[1024];            /* path of the nonce file */
     char nonce[33];
 };
+
 /* Write a nonce file in the folder of `path` (folder: path is the folder). */
 int proof_write(const char *path, bool folder, const char *host,
                 struct proof *p, struct ft_err *err);
@@ -21,8 +24,9 @@ int proof_read(const struct proof *p, struct ft_err *err);
 void proof_remove(struct proof *p);
 int proof_stat(const char *path, uint64_t *inode, uint64_t *size,
                struct ft_err *err);
-int build_id(const char *program, char *out, size_t size,
-             struct ft_err *err);
+/* What an emulator of this host will say in its greeting to its agent. */
+int proof_build_id(const char *emulator, char id[PROOF_BUILD_ID],
+                   struct ft_err *err);
 /* The arbiter's random id, and the folder behind file: URIs. */
 int arbiter_id(const char *uri, char *out, size_t size, struct ft_err *err);
 const char *arbiter_folder(const char *uri);

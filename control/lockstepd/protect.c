@@ -57,7 +57,7 @@ struct work {
     struct dom_facts facts;
     struct dom_protection policy;    /* what is wanted here */
     char arbiter[33];                /* its id */
-    char qemu[128];                  /* build id of the running emulator */
+    char qemu[PROOF_BUILD_ID];       /* of the running emulator */
     char pair[33];
     uint64_t generation;
     struct proof *proof;             /* one for each file, then the arbiter's */
@@ -190,7 +190,7 @@ static int look_at_domain(struct work *w, const char *domain, const char *host,
 static int look_at_agent(struct work *w, struct ft_err *err)
 {
     const char *uuid = w->facts.uuid, *name = w->facts.name;
-    char program[64], owner[CTL_NAME];
+    char owner[CTL_NAME];
     json_t *status = NULL;
     uint64_t g, recorded = 0;
     int waited = 0;
@@ -225,11 +225,8 @@ static int look_at_agent(struct work *w, struct ft_err *err)
     g = ft_json_number(status, "generation");
     if (ft_json_number(status, "tried") > g)   /* by a clone that failed */
         g = ft_json_number(status, "tried");
-    snprintf(program, sizeof(program), "/proc/%llu/exe",
-             (unsigned long long)ft_json_number(status, "qemu_pid"));
+    snprintf(w->qemu, sizeof(w->qemu), "%s", ft_json_text(status, "qemu"));
     json_decref(status);
-    if (build_id(program, w->qemu, sizeof(w->qemu), err) < 0)
-        return ft_err_prefix(err, "domain %s", name);
     if (arbiter_id(w->policy.arbiter, w->arbiter, sizeof(w->arbiter),
                    err) < 0 ||
         arbiter_record(w->policy.arbiter, uuid, &recorded, owner, err) < 0)

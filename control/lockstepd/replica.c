@@ -35,6 +35,7 @@ struct session {
     struct control_conn *peer;
     struct vm *vm;             /* begun, when not NULL */
     char checked[CTL_UUID];    /* what `check` was about */
+    char qemu[PROOF_BUILD_ID]; /* of the emulator, primary's and ours */
     bool started, committed;
     struct proof *proof;
     size_t proofs;
@@ -142,6 +143,19 @@ static int check_domain(struct session *s, json_t *q, struct ft_err *err)
     return 0;
 }
 
+static int same_build(struct session *s, const char *name,
+                      const char *theirs, const char *ours,
+                      struct ft_err *err)
+{
+    if (strcmp(theirs, ours))
+        return ft_err_set(err, EINVAL, "domain %s: emulator: it runs build "
+                          "%.60s, but %s has build %.60s: install the same "
+                          "lockstep on both hosts, then shut the guest down "
+                          "and start it again", name, theirs, host_of(s),
+                          ours);
+    return 0;
+}
+
 static int check_emulator(struct session *s, json_t *q, struct ft_err *err)
 {
     const char *emulator = s->ctl->options.paths_emulator;
@@ -151,16 +165,13 @@ static int check_emulator(struct session *s, json_t *q, struct ft_err *err)
         .machine = (char *)ft_json_text(q, "machine"),
         .arch = (char *)ft_json_text(q, "arch"),
     };
-    char id[128];
+    char id[PROOF_BUILD_ID];
 
-    if (build_id(emulator, id, sizeof(id), err) < 0)
+    if (proof_build_id(emulator, id, err) < 0)
         return ft_err_prefix(err, "host %s", host_of(s));
-    if (strcmp(id, ft_json_text(q, "qemu")))
-        return ft_err_set(err, EINVAL, "domain %s: emulator: it runs build "
-                          "%.16s, but %s has build %.16s: install the same "
-                          "lockstep on both hosts, then shut the guest down "
-                          "and start it again", f.name,
-                          ft_json_text(q, "qemu"), host_of(s), id);
+    if (same_build(s, f.name, ft_json_text(q, "qemu"), id, err) < 0)
+        return -1;
+    snprintf(s->qemu, sizeof(s->qemu), "%s", id);
     return virt_cpu_supported(s->ctl->virt, &f, emulator, err);
 }
 
@@ -370,12 +381,28 @@ static int start_domain(struct session *s, const char *xml,
         return ft_err_prefix(err, "host %s", host_of(s));
     dom = virDomainCreateXML(conn, xml, VIR_DOMAIN_START_PAUSED);
     if (!dom)
-        virt_error(err, "domain %s: libvirt on %s cannot start the replica",
-                   s->vm->name, host_of(s));
+        virt_error(err, "domain %s: libvirt on %s cannot start the replica "
+                   "with emulator %s",
+                   s->vm->name, host_of(s),
+                   s->ctl->options.paths_emulator);
     else
         virDomainFree(dom);
     virConnectClose(conn);
     return dom ? 0 : -1;
+}
+
+/* The file beside the emulator may be of another one. */
+static int check_greeting(struct session *s, struct ft_err *err)
+{
+    json_t *status;
+    int rc;
+
+    if (agent_client_status(s->ctl, s->vm->uuid, &status, err) < 0)
+        return -1;
+    rc = same_build(s, s->vm->name, s->qemu, ft_json_text(status, "qemu"),
+                    err);
+    json_decref(status);
+    return rc;
 }
 
 static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
@@ -411,6 +438,8 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         ft_err_prefix(err, "domain %s: on %s", vm->name, host_of(s));
         return NULL;
     }
+    if (check_greeting(s, err) < 0)
+        return NULL;
     keeper_start(s->ctl, vm);
     ft_info("pair %s: replica started for %s, generation %llu", vm->name,
             vm->peer, (unsigned long long)vm->generation);

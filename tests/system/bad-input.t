@@ -12,7 +12,7 @@ use File::Copy qw(move);
 use Test::More;
 use Lockstep::Audit qw(audit);
 use Lockstep::Pki;
-use Lockstep::Run qw(must);
+use Lockstep::Run qw(must write_file);
 use Lockstep::Test qw(requires with_failover note_step);
 
 requires('small');
@@ -166,6 +166,29 @@ my @LABS = (
             '/usr/bin/qemu-system-x86_64', emulator()]) },
         sub { $_[0]{lab}->host('hostb')->must(['umount', emulator()]) },
         [qr/emulator/, qr/hostb/]],
+    ['another build of the emulator on the other host',
+        sub {
+            my ($f) = @_;
+            my $id = "$f->{lab}{dir}/another.build-id";
+            write_file($id, "10.0.13 (lockstep 0123456789ab)\n");
+            $f->{lab}->host('hostb')->must(
+                ['mount', '--bind', $id, emulator() . '.build-id']);
+        },
+        sub {
+            $_[0]{lab}->host('hostb')->must(
+                ['umount', emulator() . '.build-id']);
+        },
+        [qr/emulator: it runs build .*hostb has build .*0123456789ab/]],
+    ['an emulator that does not say its build on the other host',
+        sub {
+            $_[0]{lab}->host('hostb')->must(
+                ['mount', '--bind', '/dev/null', emulator() . '.build-id']);
+        },
+        sub {
+            $_[0]{lab}->host('hostb')->must(
+                ['umount', emulator() . '.build-id']);
+        },
+        [qr/hostb/, qr/\.build-id is not .* install the emulator again/]],
     ['a backup host that is down',
         sub { $_[0]{lab}->kill_host('hostb') },
         sub { $_[0]{lab}->revive_host('hostb') },
