@@ -76,16 +76,22 @@ static void session_load(struct agent *a)
 
 /* ---- drivers ------------------------------------------------------------ */
 
+static struct ft_host_config host_config(struct agent *a)
+{
+    return (struct ft_host_config){
+        .loop = a->loop, .options = &a->options, .vmlink = a->vmlink,
+        .timeline = &a->timeline, .object = a->object, .dir = a->dir,
+        .trace = a->trace, .vm = a->vm, .nonce = a->nonce,
+        .changed = driver_changed, .arg = a,
+    };
+}
+
 static void new_primary(struct agent *a, const lc_id *pair,
                         uint64_t generation, bool live, bool claim)
 {
     struct pri_driver_config c = {
-        .loop = a->loop, .options = &a->options, .vmlink = a->vmlink,
-        .timeline = &a->timeline, .object = a->object, .dir = a->dir,
-        .trace = a->trace, .vm = a->vm, .nonce = a->nonce, .pair = *pair,
-        .generation = generation, .live = live,
-        .claim = claim ? a->arbiter : NULL,
-        .changed = driver_changed, .arg = a,
+        .host = host_config(a), .pair = *pair, .generation = generation,
+        .live = live, .claim = claim ? a->arbiter : NULL,
     };
 
     a->pri = pri_driver_new(&c);

@@ -16,7 +16,7 @@
 
 #include "common/host/fdpass.h"
 #include "common/host/log.h"
-#include "role/farewell.h"
+#include "role/session.h"
 
 /* QEMU's listener comes a moment after VL_INCOMING. */
 #define QEMU_RETRY (5 * FT_NS_PER_MS)
@@ -250,7 +250,7 @@ static void refuse(struct lc_conn *c, const char *why)
     m.u.refuse.code = 1;
     lc_set_str(&m.u.refuse.text, why);
     lc_conn_send(c, &m);
-    lc_farewell(&c);
+    ft_session_farewell(&c);
 }
 
 static void welcome(struct bak_driver *d, struct lc_conn *c)
@@ -371,7 +371,7 @@ void bak_peer_close(struct bak_driver *d)
         lc_conn_free(d->pending[i]);
         d->pending[i] = NULL;
     }
-    lc_farewell(&d->log);
+    ft_session_farewell(&d->log);
     lc_conn_free(d->clone);
     d->clone = NULL;
     lc_relay_free(d->relay);

@@ -9,44 +9,30 @@
 #ifndef PRI_DRIVER_INTERNAL_H
 #define PRI_DRIVER_INTERNAL_H
 
-#include "common/host/inbox.h"
 #include "common/host/loop.h"
-#include "role/vmring.h"
-#include "logging-channel/conn.h"
-#include "logging-channel/heartbeat.h"
-#include "logging-channel/relay.h"
 #include "primary/driver.h"
 #include "primary/machine.h"
-#include "shared-disk/driver.h"
-
-#define PRI_PATH_MAX 320
+#include "role/host.h"
+#include "role/session.h"
+#include "role/vmring.h"
 
 struct pri_driver {
-    struct pri_driver_config c;
+    struct ft_host_config c;
+    struct ft_host host;
     struct pri core;
-    struct ft_inbox inbox;
     bool live;
-    bool dump;                              /* the log, when this is over */
-    char detail[256];                     /* what the reason leaves out */
 
-    /* The pair that is, or is being made. */
-    lc_id pair;
-    char peer[256], address[256], arbiter_uri[FT_OPTION_TEXT];
+    /* The pair that is, or is being made. session.generation stays when the
+     * core has left it: our QEMU records for that one. */
+    struct ft_session session;
+    char peer[256], address[256];
     uint16_t port;
     uint32_t downtime_ms;
-    struct tas_driver *arbiter;
 
     /* driver-peer.c */
-    struct lc_tls *tls;
-    struct lc_conn *log, *clone;
-    struct lc_beater *heartbeat;
     struct ft_timer patience;               /* of CONNECT */
-    lc_key key;
-    lc_id peer_nonce;
-    struct lc_relay *relay;
     int listener;
     struct ft_watch listener_watch;
-    uint64_t session;          /* generation that our QEMU records for */
     uint64_t clone_sent, clone_remaining;
 
     /* driver-log.c */
@@ -70,14 +56,10 @@ static inline void pri_raise_kind(struct pri_driver *d,
 {
     pri_raise(d, (struct pri_event){ .kind = kind });
 }
-void pri_detail(struct pri_driver *d, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /* driver-peer.c */
 void pri_peer_init(struct pri_driver *d);
 void pri_peer_connect(struct pri_driver *d);
-void pri_peer_send(struct pri_driver *d, const struct lc_msg *m);
-void pri_peer_beat(struct pri_driver *d);       /* SEND_HEARTBEAT */
 void pri_peer_close(struct pri_driver *d);
 void pri_peer_clone(struct pri_driver *d);      /* START_CLONE */
 void pri_peer_clone_over(struct pri_driver *d);

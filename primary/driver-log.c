@@ -45,10 +45,10 @@ void pri_log_pump(struct pri_driver *d)
 {
     bool wake = false;
 
-    while (d->sent < d->want && d->log != NULL &&
-           d->reading && !lc_conn_full(d->log)) {
+    while (d->sent < d->want && d->session.log != NULL &&
+           d->reading && !lc_conn_full(d->session.log)) {
         uint64_t last, n = measure(d, d->want, &last);
-        uint8_t *to = n > 0 ? lc_conn_entries(d->log, d->sent + 1, last,
+        uint8_t *to = n > 0 ? lc_conn_entries(d->session.log, d->sent + 1, last,
                                               (uint64_t)d->want_stamp,
                                               (uint32_t)n)
                             : NULL;

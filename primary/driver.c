@@ -7,28 +7,18 @@
  */
 #include "primary/driver-internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/host/log.h"
 
-void pri_detail(struct pri_driver *d, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(d->detail, sizeof(d->detail), fmt, ap);
-    va_end(ap);
-}
-
 /* ---- the arbiter -------------------------------------------------------- */
 
-static void on_arbiter(struct tas_driver *f, enum tas_op op,
-                       uint64_t generation, enum tas_result result, void *arg)
+static void pri_on_decided(struct tas_driver *f, enum tas_op op,
+                           uint64_t generation, enum tas_result result,
+                           void *arg)
 {
     struct pri_driver *d = arg;
 
@@ -39,58 +29,37 @@ static void on_arbiter(struct tas_driver *f, enum tas_op op,
                                          .ok = result == TAS_RES_DONE });
         return;
     }
-    ft_timeline_add(d->c.timeline, d->c.object, "arbitration %s",
-                    result == TAS_RES_WON ? "won" : "lost");
+    ft_host_mark(&d->host, "arbitration %s",
+                 result == TAS_RES_WON ? "won" : "lost");
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_ARBITRATED,
                                      .generation = generation,
                                      .ok = result == TAS_RES_WON });
 }
 
-static int open_arbiter(struct pri_driver *d, const char *uri,
-                        const lc_id *pair, enum tas_side side,
-                        struct ft_err *err)
-{
-    struct tas_driver *f;
-
-    f = tas_driver_open(d->c.loop, uri, &d->c.vm, pair, side, &d->c.nonce,
-                        d->c.options->host_name, on_arbiter, d, err);
-    if (f == NULL) {
-        return -1;
-    }
-    tas_driver_close(d->arbiter);
-    d->arbiter = f;
-    return 0;
-}
-
 /* ---- effects ------------------------------------------------------------ */
 
-static void send_vmlink(struct pri_driver *d, uint16_t type)
+static void tell_qemu(struct pri_driver *d, uint16_t type)
 {
     struct lc_msg m = { .type = type };
     struct ft_err err;
 
-    if (type == LC_VL_FENCE) {
-        lc_set_str(&m.u.vl_fence.text, pri_reason_text(d->core.reason));
-    }
-    /* The core may have left the pair already: QEMU knows its session. */
-    if (ft_vmlink_send(d->c.vmlink, &d->pair,
-                       d->session ? d->session : d->core.generation, &m,
-                       NULL, 0, &err) < 0 && type != LC_VL_FENCE) {
+    if (ft_vmlink_send(d->c.vmlink, &d->session.pair, d->session.generation,
+                       &m, NULL, 0, &err) < 0) {
         ft_error("%s: %s", d->c.object, err.text);
     }
 }
 
-static void send_end(struct pri_driver *d, enum lc_end_reason code)
+static void pri_send_end(struct pri_driver *d, enum lc_end_reason code)
 {
     struct lc_msg m = { .type = LC_END };
 
     m.u.end.reason = (uint8_t)code;
     lc_set_str(&m.u.end.text, pri_reason_text(d->core.reason));
-    pri_peer_send(d, &m);
+    ft_session_send(&d->session, &m);
 }
 
-static void send_position(struct pri_driver *d, uint16_t type,
-                          uint64_t position)
+static void pri_send_position(struct pri_driver *d, uint16_t type,
+                              uint64_t position)
 {
     struct lc_msg m = { .type = type };
 
@@ -105,26 +74,16 @@ static void send_position(struct pri_driver *d, uint16_t type,
         m.u.relinquish_ack.position = position;
         break;
     }
-    pri_peer_send(d, &m);
+    ft_session_send(&d->session, &m);
 }
 
-static void fence(struct pri_driver *d)
-{
-    struct ft_err err;
-
-    send_vmlink(d, LC_VL_FENCE);
-    if (ft_vmlink_kill(d->c.vmlink, &err) < 0) {
-        ft_error("%s: %s", d->c.object, err.text);
-    }
-}
-
-static void shut_gate(struct pri_driver *d)
+static void pri_shut_gate(struct pri_driver *d)
 {
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_SHUT,
                                      .position = pri_log_shut(d) });
 }
 
-static void carry_out(struct pri_driver *d, const struct pri_effect *e)
+static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
 {
     struct lc_msg m = { .type = LC_CLONE_FAILED };
 
@@ -136,25 +95,25 @@ static void carry_out(struct pri_driver *d, const struct pri_effect *e)
         pri_peer_clone(d);
         break;
     case PRI_DO_CANCEL_CLONE:
-        send_vmlink(d, LC_VL_CANCEL);
+        tell_qemu(d, LC_VL_CANCEL);
         pri_peer_clone_over(d);
         break;
     case PRI_DO_SEND_HEARTBEAT:
-        pri_peer_beat(d);
+        ft_session_beat(&d->session);
         break;
     case PRI_DO_SEND_ENTRIES:
         pri_log_send(d, e->position, e->stamp);
         break;
     case PRI_DO_SHUT_GATE:
-        shut_gate(d);
+        pri_shut_gate(d);
         break;
     case PRI_DO_WRITE_FREE:
-        tas_driver_begin(d->arbiter, TAS_OP_FREE, e->generation);
+        tas_driver_begin(d->host.arbiter, TAS_OP_FREE, e->generation);
         break;
     case PRI_DO_SEND_PROTECTED:
         /* Entries that wait for room in the channel go behind it: it must not
          * say that they went before. */
-        send_position(d, LC_PROTECTED, d->sent);
+        pri_send_position(d, LC_PROTECTED, d->sent);
         break;
     case PRI_DO_OPEN_GATE:
         pri_log_release(d, e->position, e->lease_until, true);
@@ -163,30 +122,31 @@ static void carry_out(struct pri_driver *d, const struct pri_effect *e)
         pri_log_release(d, e->position, e->lease_until, false);
         break;
     case PRI_DO_ARBITRATE:
-        ft_timeline_add(d->c.timeline, d->c.object, "arbitration begun");
-        tas_driver_begin(d->arbiter, TAS_OP_TAKE, e->generation);
+        ft_host_mark(&d->host, "arbitration begun");
+        tas_driver_begin(d->host.arbiter, TAS_OP_TAKE, e->generation);
         break;
     case PRI_DO_STOP_ARBITER:
-        tas_driver_stop(d->arbiter);
+        tas_driver_stop(d->host.arbiter);
         break;
     case PRI_DO_GO_ALONE:
-        send_vmlink(d, LC_VL_GO_ALONE);
+        tell_qemu(d, LC_VL_GO_ALONE);
         break;
     case PRI_DO_FENCE:
-        fence(d);
+        ft_host_fence(&d->host, &d->session.pair, d->session.generation,
+                      pri_reason_text(d->core.reason));
         break;
     case PRI_DO_SEND_RELINQUISH:
-        send_position(d, LC_RELINQUISH, e->position);
+        pri_send_position(d, LC_RELINQUISH, e->position);
         break;
     case PRI_DO_SEND_RELINQUISH_ACK:
-        send_position(d, LC_RELINQUISH_ACK, e->position);
+        pri_send_position(d, LC_RELINQUISH_ACK, e->position);
         break;
     case PRI_DO_SEND_END:
-        send_end(d, e->code);
+        pri_send_end(d, e->code);
         break;
     case PRI_DO_SEND_CLONE_FAILED:
-        lc_set_str(&m.u.clone_failed.text, d->detail);
-        pri_peer_send(d, &m);
+        lc_set_str(&m.u.clone_failed.text, d->host.detail);
+        ft_session_send(&d->session, &m);
         break;
     case PRI_DO_CLOSE:
         pri_log_stop(d);
@@ -199,43 +159,42 @@ static void carry_out(struct pri_driver *d, const struct pri_effect *e)
 
 /* ---- stepping ----------------------------------------------------------- */
 
-/* What a change of state means for people. */
-static void note_state(struct pri_driver *d, enum pri_state before)
+/* A protected pair is lost: the timeline's first mark. Made before the effects,
+ * which make the next ones and may take time. */
+static void pri_note_loss(struct pri_driver *d, enum pri_state before)
+{
+    bool bound = before == PRI_ST_PROTECTED || before == PRI_ST_ANNOUNCING;
+
+    if (bound && FT_IN(&d->core, PRI_B(SUSPECTING) | PRI_B(ARBITRATING)
+                                     | PRI_B(RELINQUISHING))) {
+        ft_host_begin(&d->host, pri_reason_text(d->core.reason));
+    }
+}
+
+/* What a change of state means for people, once its effects are carried out. */
+static void pri_note_state(struct pri_driver *d)
 {
     enum pri_state now = d->core.state;
     const char *why = pri_reason_text(d->core.reason);
-    bool bound = before == PRI_ST_PROTECTED || before == PRI_ST_ANNOUNCING;
 
     if (now != PRI_ST_ALONE) {
         d->live = false;
     }
-    if (d->dump && (now == PRI_ST_ALONE || now == PRI_ST_FENCED ||
-                    now == PRI_ST_ENDED)) {
-        d->dump = false;
-        ft_log_dump(d->c.object);
-    }
     switch (now) {
-    case PRI_ST_SUSPECTING:
-    case PRI_ST_ARBITRATING:
-    case PRI_ST_RELINQUISHING:
-        if (bound) {
-            d->dump = true;
-            ft_timeline_clear(d->c.timeline);
-            ft_timeline_add(d->c.timeline, d->c.object, "%s", why);
-        }
-        break;
     case PRI_ST_ALONE:
         pri_log_close(d);
+        ft_host_over(&d->host);
         ft_info("%s: alone%s%s", d->c.object, *why ? ": " : "", why);
         break;
     case PRI_ST_FENCED:
     case PRI_ST_ENDED:
         pri_log_close(d);
+        ft_host_over(&d->host);
         ft_info("%s: %s: %s", d->c.object,
                 ft_pair_state_name(pri_pair_state(now)), why);
         break;
     case PRI_ST_PROTECTED:
-        d->detail[0] = '\0';
+        d->host.detail[0] = '\0';
         ft_info("%s: protected by %s, generation %" PRIu64, d->c.object,
                 d->peer, d->core.generation);
         break;
@@ -244,68 +203,54 @@ static void note_state(struct pri_driver *d, enum pri_state before)
     }
 }
 
-static void step(struct pri_driver *d, const struct pri_event *ev)
+/* One event: the core's step, and what it asked for, in its order. */
+static void pri_on_event(void *arg, const void *event)
 {
+    struct pri_driver *d = arg;
     enum pri_state before = d->core.state;
-    struct pri_update up = { 0 };
-    const char *broken;
+    struct pri_update up;
+    struct pri_event ev;
 
-    pri_step(&d->core, ev, &up);
+    memcpy(&ev, event, sizeof(ev));
+    if (!pri_expects(&d->core, ev.kind)) {
+        ft_host_unexpected(&d->host, pri_event_name(ev.kind),
+                           pri_state_name(before));
+        return;
+    }
+    pri_step(&d->core, &ev, &up);
     if (before != d->core.state) {
-        ft_debug("%s: %s: %s -> %s", d->c.object, pri_event_name(ev->kind),
-                 pri_state_name(before), pri_state_name(d->core.state));
+        ft_host_moved(&d->host, pri_event_name(ev.kind),
+                      pri_state_name(before), pri_state_name(d->core.state));
+        pri_note_loss(d, before);
     }
     for (unsigned i = 0; i < up.count; i++) {
-        carry_out(d, &up.effect[i]);
+        pri_carry_out(d, &up.effect[i]);
     }
-    broken = pri_invariant(&d->core);
-    if (broken != NULL) {
-        ft_error("%s: internal: %s", d->c.object, broken);
-        ft_log_dump(d->c.object);
-        abort();
-    }
+    ft_host_check(&d->host, pri_invariant(&d->core));
     if (before != d->core.state) {
-        note_state(d, before);
+        pri_note_state(d);
         d->c.changed(d->c.arg);
     }
 }
 
-static void on_event(void *arg, const void *event)
+static ft_ns pri_when(void *arg)
 {
-    struct pri_driver *d = arg;
-    struct pri_event ev;
-
-    memcpy(&ev, event, sizeof(ev));
-    if (pri_expects(&d->core, ev.kind)) {
-        step(d, &ev);
-    } else {
-        /* Only QEMU can bring this about, by a message that answers
-         * nothing. */
-        ft_warning("%s: unexpected: %s while %s", d->c.object,
-                   pri_event_name(ev.kind), pri_state_name(d->core.state));
-    }
+    return pri_deadline(&((const struct pri_driver *)arg)->core);
 }
 
-static ft_ns deadline(void *arg)
-{
-    const struct pri_driver *d = arg;
-
-    return pri_deadline(&d->core);
-}
-
-static void on_deadline(void *arg)
+static void pri_on_deadline(void *arg)
 {
     pri_raise_kind(arg, PRI_EV_TIMEOUT);
 }
 
-static const struct ft_inbox_ops inbox_ops = {
-    on_event, deadline, on_deadline
+static const struct ft_inbox_ops pri_inbox_ops = {
+    pri_on_event, pri_when, pri_on_deadline
 };
 
 void pri_raise(struct pri_driver *d, struct pri_event ev)
 {
     ev.now = ft_boottime();
-    ft_inbox_put(&d->inbox, &ev, sizeof(ev));
+    ft_inbox_put(&d->host.inbox, &ev, sizeof(ev));
 }
 
 /* ---- the owner's calls -------------------------------------------------- */
@@ -313,25 +258,27 @@ void pri_raise(struct pri_driver *d, struct pri_event ev)
 struct pri_driver *pri_driver_new(const struct pri_driver_config *c)
 {
     struct pri_driver *d = calloc(1, sizeof(*d));
-    struct ft_timing timing = FT_TIMING_DEFAULT;
+    struct ft_timing timing;
     struct ft_err err;
 
     if (d == NULL) {
         return NULL;
     }
-    d->c = *c;
-    d->pair = c->pair;
+    d->c = c->host;
     d->live = c->live;
-    timing.detect = c->options->failover_detect_ms * FT_NS_PER_MS;
-    timing.lease = c->options->failover_lease_ms * FT_NS_PER_MS;
-    timing.margin = c->options->failover_margin_ms * FT_NS_PER_MS;
-    timing.hold = c->options->protect_hold_ms * FT_NS_PER_MS;
+    ft_host_init(&d->host, &d->c, &pri_inbox_ops, d);
+    timing = ft_host_timing(&d->host);
     pri_init(&d->core, &timing, c->generation);
-    ft_inbox_init(&d->inbox, c->loop, &inbox_ops, d);
     pri_peer_init(d);
-    if (c->claim != NULL && open_arbiter(d, c->claim, &c->pair,
-                                         TAS_SIDE_BACKUP, &err) == 0) {
-        tas_driver_begin(d->arbiter, TAS_OP_TAKE, c->generation);
+    d->session.pair = c->pair;
+    d->session.generation = c->generation;
+    /* This guest was the backup of c->pair until now, and it is that side's
+     * grant of c->generation which is still to be put on record: the primary's
+     * name would deny it to us, or give it to the host that lost it. */
+    if (c->claim != NULL &&
+        ft_host_arbiter(&d->host, c->claim, &c->pair, TAS_SIDE_BACKUP,
+                        pri_on_decided, d, &err) == 0) {
+        tas_driver_begin(d->host.arbiter, TAS_OP_TAKE, c->generation);
     }
     return d;
 }
@@ -341,11 +288,10 @@ void pri_driver_free(struct pri_driver *d)
     if (d == NULL) {
         return;
     }
-    ft_inbox_stop(&d->inbox);
+    ft_host_close(&d->host);
     pri_peer_close(d);
     pri_log_close(d);
-    tas_driver_close(d->arbiter);
-    lc_tls_free(d->tls);
+    lc_tls_free(d->session.tls);
     free(d);
 }
 
@@ -368,20 +314,19 @@ int pri_driver_protect(struct pri_driver *d, const struct pri_pair *pair,
     if (tls == NULL) {
         return -1;
     }
-    if (open_arbiter(d, pair->arbiter, &pair->pair, TAS_SIDE_PRIMARY,
-                     err) < 0) {
+    if (ft_host_arbiter(&d->host, pair->arbiter, &pair->pair,
+                        TAS_SIDE_PRIMARY, pri_on_decided, d, err) < 0) {
         lc_tls_free(tls);
         return -1;
     }
-    lc_tls_free(d->tls);
-    d->tls = tls;
-    d->pair = pair->pair;
+    lc_tls_free(d->session.tls);
+    d->session.tls = tls;
+    d->session.pair = pair->pair;
     d->port = pair->port;
     d->downtime_ms = pair->downtime_ms;
     snprintf(d->peer, sizeof(d->peer), "%s", pair->peer);
     snprintf(d->address, sizeof(d->address), "%s", pair->address);
-    snprintf(d->arbiter_uri, sizeof(d->arbiter_uri), "%s", pair->arbiter);
-    d->detail[0] = '\0';
+    d->host.detail[0] = '\0';
     ft_info("%s: making a backup on %s, generation %" PRIu64, d->c.object,
             d->peer, pair->generation);
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_PROTECT,
@@ -393,17 +338,18 @@ int pri_driver_orphan(struct pri_driver *d, const lc_id *pair,
                       uint64_t generation, uint64_t position,
                       const char *arbiter, struct ft_err *err)
 {
-    if (open_arbiter(d, arbiter, pair, TAS_SIDE_PRIMARY, err) < 0) {
+    if (ft_host_arbiter(&d->host, arbiter, pair, TAS_SIDE_PRIMARY,
+                        pri_on_decided, d, err) < 0) {
         return -1;
     }
-    d->pair = *pair;
+    d->session.pair = *pair;
+    d->session.generation = generation;
     d->seen = d->sent = position;
-    d->session = generation;
     ft_warning("%s: QEMU was found recording for generation %" PRIu64
                " without its agent; its gate stays shut, and it goes on "
                "alone only if its backup does not", d->c.object, generation);
     ft_timeline_clear(d->c.timeline);
-    ft_timeline_add(d->c.timeline, d->c.object, "orphan found");
+    ft_host_mark(&d->host, "orphan found");
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_ORPHAN,
                                      .generation = generation });
     return 0;
@@ -421,15 +367,12 @@ void pri_driver_gone(struct pri_driver *d)
     pri_raise_kind(d, PRI_EV_QEMU_DIED);
 }
 
-static void on_failed(struct pri_driver *d, const struct lc_vl_failed *f)
+static void pri_on_failed(struct pri_driver *d, const struct lc_vl_failed *f)
 {
-    const char *name = lc_type_name(f->command);
-
     if (d->core.state == PRI_ST_CLONING) {
-        pri_detail(d, "%s", f->text.s);
+        ft_host_detail(&d->host, "%s", f->text.s);
     }
-    ft_warning("%s: QEMU: %s failed: %s", d->c.object,
-               name != NULL ? name : "a command", f->text.s);
+    ft_host_failed(&d->host, f);
     if (f->command == LC_VL_CLONE) {
         pri_raise_kind(d, PRI_EV_CLONE_STOPPED);
     }
@@ -444,10 +387,10 @@ void pri_driver_message(struct pri_driver *d, const struct lc_msg *msg)
         pri_raise_kind(d, PRI_EV_CLONED);
         break;
     case LC_VL_FAILED:
-        on_failed(d, &msg->u.vl_failed);
+        pri_on_failed(d, &msg->u.vl_failed);
         break;
     case LC_VL_ALONE:
-        ft_timeline_add(d->c.timeline, d->c.object, "the guest goes on alone");
+        ft_host_mark(&d->host, "the guest goes on alone");
         pri_raise_kind(d, PRI_EV_WENT_ALONE);
         break;
     case LC_VL_ENDED:
@@ -473,17 +416,12 @@ void pri_driver_message(struct pri_driver *d, const struct lc_msg *msg)
 
 void pri_driver_status(struct pri_driver *d, struct ft_pair_status *s)
 {
-    const char *why = pri_reason_text(d->core.reason);
-    const char *trouble = tas_driver_trouble(d->arbiter);
     ft_ns now = ft_boottime();
 
     memset(s, 0, sizeof(*s));
     s->state = d->live ? FT_PAIR_LIVE : pri_pair_state(d->core.state);
-    snprintf(s->reason, sizeof(s->reason), "%s%s%s%s%s", why,
-             *why && d->detail[0] ? ": " : "",
-             *why ? d->detail : "", trouble ? "; " : "",
-             trouble ? trouble : "");
-    s->pair = d->pair;
+    ft_host_reason(&d->host, pri_reason_text(d->core.reason), s->reason);
+    s->pair = d->session.pair;
     s->generation = d->core.next ? d->core.next : d->core.generation;
     if (pri_driver_is_busy(d)) {
         snprintf(s->peer, sizeof(s->peer), "%s", d->peer);

@@ -9,34 +9,17 @@
 #ifndef PRI_DRIVER_H
 #define PRI_DRIVER_H
 
-#include <ev.h>
-#include <stdio.h>
-
-#include "common/host/err.h"
-#include "common/host/options.h"
-#include "role/pair.h"
-#include "role/vmlink.h"
-#include "logging-channel/wire.h"
+#include "role/host.h"
 
 struct pri_driver;
 
 struct pri_driver_config {
-    struct ev_loop *loop;
-    const struct ft_options *options;   /* borrowed */
-    struct ft_vmlink *vmlink;           /* borrowed; greeted */
-    struct ft_timeline *timeline;       /* borrowed */
-    const char *object;                 /* "pair web1"; borrowed */
-    const char *dir;                    /* run folder of the VM; borrowed */
-    FILE *trace;                        /* NULL: none; borrowed */
-    lc_id vm, nonce;
+    struct ft_host_config host;
     lc_id pair;                         /* of `generation` */
     uint64_t generation;                /* whose grant we hold; 0: none */
     bool live;                          /* it went live as a backup */
     const char *claim;                  /* arbiter whose record of `generation`
                                            is still to be taken; NULL: none */
-    /* State or reason changed. */
-    void (*changed)(void *arg);
-    void *arg;
 };
 
 /* What the command says. All texts are copied. */

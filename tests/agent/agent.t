@@ -165,6 +165,9 @@ subtest "a backup that dies leaves the primary alone" => sub {
         kill "KILL", $t->{hostb}{$what};
         my $a = $t->wait_state("hosta", "alone");
         is($a->{role}, "primary", "$what: it stays a primary");
+        my @what = map { $_->{what} } @{ $a->{timeline} };
+        like("@what", qr/^the channel was closed arbitration begun arb.* won/,
+            "the timeline tells it from the loss on") if $what eq "agent";
         my $n = $t->outputs("hosta");
         goes_on($t, $n);
         pass("$what: the guest goes on");
