@@ -329,10 +329,9 @@ static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up)
 /* ---- rule 6: the promise, and RELINQUISH -------------------------------- */
 
 /*
- * Who acknowledges will not go live within lease + margin, counted from now
- * on: `now` was read after the entries came, so it is later than the moment
- * from which the primary counts its lease. The margin covers the drift of the
- * clocks.
+ * Who acknowledges promises not to go live for a while: the timeline stands in
+ * common/types.h. Here it counts from `now`, which was read after the entries
+ * came.
  */
 static void bak_promise(struct bak *b, ft_ns now)
 {

@@ -17,6 +17,37 @@ typedef int64_t ft_ns;
 #define FT_NS_PER_MS INT64_C(1000000)
 #define FT_NEVER INT64_MAX
 
+/*
+ * The timeline of rule 6, with the defaults. The primary A has sent entries at
+ * 0 and hangs just after; they were 5 ms on their way. A column is 25 ms.
+ *
+ *     0                   500         800 905 1005
+ *  A  |===============================|
+ *     stamp: outputs may leave        stamp + lease: nothing leaves any more,
+ *                                     also if A wakes later
+ *  B  |###################################|
+ *     receipt: does not contend           receipt + lease + margin: may
+ *     |...................|...................|
+ *     hears nothing       detect / 2:         detect: suspects A, closes the
+ *                         proves the disk     channel; contends, goes live
+ *
+ * A counts from before the entries left and B from after they came, each on
+ * its own clock. So B waits for longer than A's lease runs: by the time on the
+ * way, and by `margin`, which covers clocks that differ in speed (an eighth,
+ * here). An acknowledgement of entries that A's QEMU wrote renews both; a
+ * heartbeat is heard, and renews neither. Closing the channel shortens neither.
+ * RELINQUISH says that A's QEMU is reaped, so B waits no more.
+ *
+ * A primary whose own QEMU wrote no log for 3/4 of `detect`, or whose agent is
+ * new and found it recording, is what failed. It lets a healthy backup win. A
+ * column is 50 ms.
+ *
+ *     0                   1000              1900      2400
+ *  A  |-------------------|-----------------|---------|
+ *     shuts its gate      detect: B has     lease     grace: A contends
+ *                         missed A          + margin
+ */
+
 /* What HELLO carries (detect, lease, margin), and local constants. */
 struct ft_timing {
     ft_ns detect;    /* silence of the peer that counts as its loss */

@@ -286,9 +286,10 @@ static void pri_adopt_orphan(struct pri *p, const struct pri_event *ev)
 /* ---- rule 6: the lease, and RELINQUISH ---------------------------------- */
 
 /*
- * An acknowledgement is also the backup's promise not to go live within
- * `lease`, counted here from the moment *before* the entries that it echoes
- * were sent. A zero stamp promises nothing. True when the lease has grown.
+ * An acknowledgement is also the backup's promise not to go live for a while:
+ * the timeline stands in common/types.h. Here it counts from the stamp that the
+ * acknowledgement echoes. A zero stamp promises nothing. True when the lease
+ * has grown.
  */
 static bool pri_renew_lease(struct pri *p, ft_ns stamp)
 {
