@@ -12,7 +12,7 @@
  * Each state is tested in one typical instance, each event in the variants
  * that lead to different answers. Before this is included:
  * CORE, M(name), M_(NAME)  struct pri: pri, pri_##name, PRI_##NAME
- * CASES(C)                 C(VARIANT, EVENT, fields), m being the core's state
+ * CASES(C)                 cases.tbl.h
  * typical(m, state)        makes the typical instance, at NOW
  */
 #ifndef MACHINE_TABLE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* machine.tbl.h - what the primary does on every event in every state (see
- * tests/common/machine-table.h; the variants and the typical states are in
- * test-machine.c) */
+ * tests/common/machine-table.h; the variants are in cases.tbl.h, the typical
+ * states in test-machine.c). docs/transitions.md is printed from it. */
 
 /* alone */
 ON(ALONE, PROTECT, CONNECTING, "connect")
