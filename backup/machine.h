@@ -94,7 +94,6 @@ bool bak_expects(const struct bak *b, enum bak_event_kind kind);
 const char *bak_state_name(enum bak_state s);
 enum ft_pair_state bak_pair_state(enum bak_state s);  /* to an operator */
 const char *bak_event_name(enum bak_event_kind k);
-const char *bak_effect_name(enum bak_effect_kind k);
 const char *bak_reason_text(enum bak_reason r);
 
 #endif

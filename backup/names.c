@@ -18,5 +18,4 @@ enum ft_pair_state bak_pair_state(enum bak_state s)
 
 FT_WORDS(bak_state_name, bak_state, BAK_STATES, FT_WORD)
 FT_WORDS(bak_event_name, bak_event_kind, BAK_EVENTS, FT_WORD)
-FT_WORDS(bak_effect_name, bak_effect_kind, BAK_EFFECTS, FT_WORD)
 FT_WORDS(bak_reason_text, bak_reason, BAK_REASONS, FT_WORD)

@@ -42,8 +42,8 @@
 
 static void release(struct lc_conn *c)
 {
-    lc_bytes_free(&c->in);
-    lc_bytes_free(&c->out);
+    lc_queue_free(&c->in);
+    lc_queue_free(&c->out);
     free(c);
 }
 
@@ -89,7 +89,9 @@ void lc_conn_free(struct lc_conn *c)
     lc_conn_leave(c);
 }
 
-void lc_conn_fail(struct lc_conn *c, const struct ft_err *err)
+static void update_watch(struct lc_conn *c);
+
+static void fail(struct lc_conn *c, const struct ft_err *err)
 {
     if (c->state == CONN_OVER) {
         return;
@@ -109,7 +111,7 @@ void lc_conn_failf(struct lc_conn *c, int code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err.text, sizeof(err.text), fmt, ap);
     va_end(ap);
-    lc_conn_fail(c, &err);
+    fail(c, &err);
 }
 
 static void dead_cb(struct ev_loop *loop, ev_prepare *w, int revents)
@@ -137,7 +139,7 @@ static void tls_failed(struct lc_conn *c, int error, int sys)
     struct ft_err err;
 
     lc_tls_explain(&c->check, c->state == CONN_HANDSHAKE, error, sys, &err);
-    lc_conn_fail(c, &err);
+    fail(c, &err);
 }
 
 static bool write_some(struct lc_conn *c)
@@ -154,8 +156,7 @@ static bool write_some(struct lc_conn *c)
     c->write_wants_read = false;
     if (rc == 1) {
         c->write_retry = 0;
-        c->stats.bytes_out += done;
-        lc_bytes_drop(&c->out, done);
+        lc_queue_drop(&c->out, done);
         return true;
     }
     rc = SSL_get_error(c->ssl, rc);
@@ -206,7 +207,7 @@ static void flush(struct lc_conn *c)
         return;
     }
     send_end(c);
-    lc_conn_update_watch(c);
+    update_watch(c);
     if (c->full && c->out.used <= c->low_water) {
         c->full = false;
         if (c->state == CONN_FRAMES && c->ops->drained) {
@@ -250,7 +251,7 @@ void lc_conn_finish(struct lc_conn *c)
     c->paused = false;
     ft_timer_after(&c->timer, c->timeout);
     lc_conn_wants_flush(c);
-    lc_conn_update_watch(c);
+    update_watch(c);
 }
 
 /* ---- receiving ---- */
@@ -268,7 +269,6 @@ size_t lc_conn_tls_read(struct lc_conn *c, void *buf, size_t cap)
     rc = SSL_read_ex(c->ssl, buf, cap, &n);
     c->read_wants_write = false;
     if (rc == 1) {
-        c->stats.bytes_in += n;
         return n;
     }
     rc = SSL_get_error(c->ssl, rc);
@@ -295,7 +295,7 @@ static void receive_frames(struct lc_conn *c)
         uint8_t *to;
         size_t n, cap;
 
-        to = lc_bytes_room(&c->in, 32768);
+        to = lc_queue_room(&c->in, 32768);
         if (!to) {
             lc_conn_failf(c, ENOMEM, "no memory for a frame");
             return;
@@ -359,7 +359,7 @@ static void again_cb(struct ft_timer *t, void *arg)
         receive(c);
     }
     if (!c->freed) {
-        lc_conn_update_watch(c);
+        update_watch(c);
     }
     lc_conn_leave(c);
 }
@@ -374,12 +374,12 @@ void lc_conn_pause(struct lc_conn *c, bool pause)
         /* OpenSSL, or our own buffer, may hold bytes that make no event. */
         ft_timer_after(&c->again, 0);
     }
-    lc_conn_update_watch(c);
+    update_watch(c);
 }
 
 /* ---- the socket's events ---- */
 
-void lc_conn_update_watch(struct lc_conn *c)
+static void update_watch(struct lc_conn *c)
 {
     int events = 0;
 
@@ -408,7 +408,7 @@ static void handshake(struct lc_conn *c)
     if (rc == 1) {
         c->state = CONN_FRAMES;
         ft_timer_after(&c->timer, c->timeout);    /* for the greetings */
-        lc_conn_update_watch(c);
+        update_watch(c);
         c->ops->ready(c, c->arg);
         if (!c->freed) {
             receive(c);
@@ -454,7 +454,7 @@ static void watch_cb(struct ft_watch *w, int events, void *arg)
         break;
     }
     if (!c->freed) {
-        lc_conn_update_watch(c);
+        update_watch(c);
     }
     lc_conn_leave(c);
 }
@@ -574,7 +574,7 @@ void lc_conn_start_tls(struct lc_conn *c)
     c->ssl = lc_tls_session(c->tls, c->fd, c->side == LC_ACCEPTOR, &c->check,
                             &err);
     if (!c->ssl) {
-        lc_conn_fail(c, &err);
+        fail(c, &err);
         return;
     }
     c->state = CONN_HANDSHAKE;
@@ -643,16 +643,4 @@ int lc_conn_peer_address(const struct lc_conn *c,
 {
     *n = sizeof(*to);
     return getpeername(c->fd, (struct sockaddr *)to, n);
-}
-
-int lc_conn_own_address(const struct lc_conn *c,
-                        struct sockaddr_storage *to, socklen_t *n)
-{
-    *n = sizeof(*to);
-    return getsockname(c->fd, (struct sockaddr *)to, n);
-}
-
-struct lc_conn_stats lc_conn_stats(const struct lc_conn *c)
-{
-    return c->stats;
 }

@@ -101,27 +101,15 @@ size_t lc_conn_queued(const struct lc_conn *c);
 void lc_conn_pause(struct lc_conn *c, bool pause);
 void lc_conn_set_arg(struct lc_conn *c, const struct lc_conn_ops *ops,
                      void *arg);
-/* Change what frames must carry: a CONTROL connection or one whose pair the
- * acceptor learns later. Before HELLO has passed only. */
-void lc_conn_set_pair(struct lc_conn *c, const lc_id *pair,
-                      uint64_t generation);
 
 bool lc_conn_is_ready(const struct lc_conn *c);
 /* "hostb (10.0.0.2 port 16520)"; lives as long as c. */
 const char *lc_conn_name(const struct lc_conn *c);
 /* Does the peer's certificate carry this name? (After ready.) */
 bool lc_conn_peer_is(const struct lc_conn *c, const char *host);
-/* Address of the peer resp. of our end, for the heartbeat. 0 or -1. */
+/* The peer's address, for the heartbeat. 0 or -1. */
 int lc_conn_peer_address(const struct lc_conn *c,
                          struct sockaddr_storage *to, socklen_t *n);
-int lc_conn_own_address(const struct lc_conn *c,
-                        struct sockaddr_storage *to, socklen_t *n);
-
-struct lc_conn_stats {
-    uint64_t bytes_in, bytes_out;     /* of frames or raw bytes */
-    uint64_t frames_in, frames_out;
-};
-struct lc_conn_stats lc_conn_stats(const struct lc_conn *c);
 
 /* ---- raw bytes, for relay.c ---- */
 

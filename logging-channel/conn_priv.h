@@ -9,6 +9,7 @@
 #include "common/host/loop.h"
 #include "logging-channel/channel.h"
 #include "logging-channel/conn.h"
+#include "logging-channel/queue.h"
 
 /* What is done in each state is said at the state. */
 enum conn_state {
@@ -20,12 +21,6 @@ enum conn_state {
     CONN_RAW,         /* bytes in and out, for a relay */
     CONN_FINISHING,   /* sends the rest and the TLS end; drops what comes */
     CONN_OVER,        /* closed() was called or is about to be */
-};
-
-/* Bytes in order; data are at buf + start, `used` of them. */
-struct lc_bytes {
-    uint8_t *buf;
-    size_t start, used, size;
 };
 
 struct lc_lookup;
@@ -52,7 +47,7 @@ struct lc_conn {
     ev_prepare flush;           /* never started: fed, at lowest priority */
     ev_prepare dead;            /* likewise: calls closed() */
 
-    struct lc_bytes in, out;
+    struct lc_queue in, out;
     bool full;                  /* was over high_water: drained() is due */
     bool paused;
     bool read_wants_write, write_wants_read;
@@ -68,7 +63,6 @@ struct lc_conn {
     uint8_t preamble[LC_PREAMBLE_SIZE];
     size_t preamble_sent;
 
-    struct lc_conn_stats stats;
     struct ft_err why;
     unsigned depth;             /* of our callbacks on the stack */
     bool freed;
@@ -79,8 +73,7 @@ struct lc_conn *lc_conn_new(const struct lc_conn_config *config,
                             enum lc_side side, struct ft_err *err);
 void lc_conn_enter(struct lc_conn *c);
 bool lc_conn_leave(struct lc_conn *c);   /* false: c is gone */
-/* End it: err's text is completed with the peer's name. */
-void lc_conn_fail(struct lc_conn *c, const struct ft_err *err);
+/* End it: the text is completed with the peer's name. */
 void lc_conn_failf(struct lc_conn *c, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void lc_conn_start_tls(struct lc_conn *c);   /* fd is connected */
@@ -88,7 +81,6 @@ void lc_conn_set_name(struct lc_conn *c, const struct sockaddr *sa,
                       socklen_t n);
 void lc_conn_socket_options(struct lc_conn *c);
 void lc_conn_wants_flush(struct lc_conn *c);
-void lc_conn_update_watch(struct lc_conn *c);
 /* Plain TLS read. >0, 0: nothing now; the end sets peer_ended; a failure
  * ends c. */
 size_t lc_conn_tls_read(struct lc_conn *c, void *buf, size_t cap);
@@ -103,10 +95,5 @@ void lc_conn_take_frames(struct lc_conn *c);
 void lc_conn_on_connecting(struct lc_conn *c, int events);
 void lc_conn_connect_timeout(struct lc_conn *c);
 void lc_conn_connect_done(struct lc_conn *c);   /* frees what it used */
-
-/* raw.c */
-uint8_t *lc_bytes_room(struct lc_bytes *b, size_t n);   /* NULL: no memory */
-void lc_bytes_drop(struct lc_bytes *b, size_t n);       /* from the front */
-void lc_bytes_free(struct lc_bytes *b);
 
 #endif

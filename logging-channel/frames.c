@@ -60,7 +60,7 @@ static bool take_frame(struct lc_conn *c)
     }
     whole = LC_HEADER_SIZE + frame.length;
     if (c->in.used < whole) {
-        if (!lc_bytes_room(&c->in, whole - c->in.used)) {
+        if (!lc_queue_room(&c->in, whole - c->in.used)) {
             lc_conn_failf(c, ENOMEM, "no memory for a frame of %zu bytes",
                           whole);
         }
@@ -80,10 +80,9 @@ static bool take_frame(struct lc_conn *c)
                       (unsigned long long)frame.sequence);
         return false;
     }
-    c->stats.frames_in++;
     c->ops->frame(c, &frame, &m, c->arg);
     /* the callback may queue, pause, finish or free, but not read */
-    lc_bytes_drop(&c->in, whole);
+    lc_queue_drop(&c->in, whole);
     return true;
 }
 
@@ -127,7 +126,7 @@ static uint8_t *queue(struct lc_conn *c, const struct lc_msg *m, size_t blob)
         refuse_to_send(c, "it is too long");
         return NULL;
     }
-    to = lc_bytes_room(&c->out, n);
+    to = lc_queue_room(&c->out, n);
     if (!to) {
         lc_conn_failf(c, ENOMEM, "no memory to send %zu bytes", n);
         return NULL;
@@ -143,7 +142,6 @@ static uint8_t *queue(struct lc_conn *c, const struct lc_msg *m, size_t blob)
         return NULL;
     }
     c->out.used += n;
-    c->stats.frames_out++;
     if (c->out.used >= c->high_water) {
         c->full = true;
     }
@@ -189,13 +187,4 @@ uint8_t *lc_conn_entries(struct lc_conn *c, uint64_t first, uint64_t last,
     m.u.entries.batches.n = n;
     m.u.entries.batches.p = NULL;
     return queue(c, &m, n);
-}
-
-void lc_conn_set_pair(struct lc_conn *c, const lc_id *pair,
-                      uint64_t generation)
-{
-    if (!c->channel.sent && !c->channel.received) {
-        c->channel.pair = *pair;
-        c->channel.generation = generation;
-    }
 }

@@ -36,7 +36,6 @@ struct lc_beater {
     uint64_t number;          /* of the last sent */
     uint64_t last;            /* highest accepted of this start */
     int send_error;           /* the last one, to log each once */
-    struct lc_heartbeat_stats stats;
 };
 
 /* ---- the bytes ---- */
@@ -130,7 +129,6 @@ void lc_heartbeat_send(struct lc_beater *h)
     }
     if (sendto(h->fd, p, sizeof(p), MSG_NOSIGNAL | MSG_DONTWAIT,
                (struct sockaddr *)&h->to, h->to_len) == sizeof(p)) {
-        h->stats.sent++;
         h->send_error = 0;
     } else if (errno != h->send_error) {
         /* Loss is what the peer detects; here it is only news. */
@@ -161,13 +159,9 @@ static void receive_cb(struct ft_watch *w, int events, void *arg)
                                    h->last, &number)
               : "no pair";
         if (why) {
-            h->stats.dropped++;
-            h->stats.last_drop = why;
             continue;
         }
         h->last = number;
-        h->stats.received++;
-        h->stats.heard = ft_monotonic();
         h->alive(h, number, h->arg);
         return;            /* alive() may have closed h; the rest waits */
     }
@@ -286,22 +280,11 @@ int lc_heartbeat_start(struct lc_beater *h,
     return 0;
 }
 
-void lc_heartbeat_stop(struct lc_beater *h)
-{
-    h->running = false;
-}
-
-struct lc_heartbeat_stats lc_heartbeat_stats(const struct lc_beater *h)
-{
-    return h->stats;
-}
-
 void lc_heartbeat_close(struct lc_beater *h)
 {
     if (!h) {
         return;
     }
-    lc_heartbeat_stop(h);
     ft_watch_stop(&h->watch);
     close(h->fd);
     OPENSSL_cleanse(&h->secret, sizeof(h->secret));

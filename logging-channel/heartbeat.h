@@ -41,12 +41,6 @@ const char *lc_heartbeat_check(const uint8_t *p, size_t n,
 
 struct lc_beater;
 
-struct lc_heartbeat_stats {
-    uint64_t sent, received, dropped;
-    const char *last_drop;   /* why, or NULL */
-    ft_ns heard;             /* CLOCK_MONOTONIC of the last accepted; 0 */
-};
-
 /* Open the socket (IPv6 and IPv4, any free port); nothing is sent yet.
  * alive(h, number, arg): one was accepted. NULL: err. */
 struct lc_beater *lc_heartbeat_open(struct ev_loop *loop,
@@ -66,8 +60,6 @@ int lc_heartbeat_start(struct lc_beater *h,
 /* One datagram, now: the role's core says when (SEND_HEARTBEAT). One that
  * cannot be sent is lost, which is for the peer to notice. */
 void lc_heartbeat_send(struct lc_beater *h);
-void lc_heartbeat_stop(struct lc_beater *h);   /* neither send nor accept */
-struct lc_heartbeat_stats lc_heartbeat_stats(const struct lc_beater *h);
 void lc_heartbeat_close(struct lc_beater *h);  /* NULL is allowed */
 
 #endif

@@ -1,59 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * raw.c - a connection as a plain byte stream, for relay.c; its byte queues
+ * raw.c - a connection as a plain byte stream, for relay.c
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "logging-channel/conn_priv.h"
-
-/* ---- queues ---- */
-
-uint8_t *lc_bytes_room(struct lc_bytes *b, size_t n)
-{
-    if (b->size - b->start - b->used < n) {
-        if (b->start && b->size - b->used >= n && b->start >= b->used) {
-            memmove(b->buf, b->buf + b->start, b->used);
-        } else {
-            size_t size = b->size ? b->size : 16384;
-            uint8_t *bigger;
-
-            while (size - b->used < n) {
-                size *= 2;
-            }
-            bigger = malloc(size);
-            if (!bigger) {
-                return NULL;
-            }
-            if (b->used) {
-                memcpy(bigger, b->buf + b->start, b->used);
-            }
-            free(b->buf);
-            b->buf = bigger;
-            b->size = size;
-        }
-        b->start = 0;
-    }
-    return b->buf + b->start + b->used;
-}
-
-void lc_bytes_drop(struct lc_bytes *b, size_t n)
-{
-    b->start += n;
-    b->used -= n;
-    if (!b->used) {
-        b->start = 0;
-    }
-}
-
-void lc_bytes_free(struct lc_bytes *b)
-{
-    free(b->buf);
-    memset(b, 0, sizeof(*b));
-}
-
-/* ---- the stream ---- */
 
 void lc_conn_raw(struct lc_conn *c,
                  void (*event)(struct lc_conn *c, void *arg), void *arg)
@@ -73,7 +26,7 @@ ssize_t lc_conn_raw_read(struct lc_conn *c, void *buf, size_t cap)
     /* what came right behind WELCOME was read as if it were frames */
     if (n) {
         memcpy(buf, c->in.buf + c->in.start, n);
-        lc_bytes_drop(&c->in, n);
+        lc_queue_drop(&c->in, n);
         return (ssize_t)n;
     }
     if (c->state != CONN_RAW) {
@@ -107,7 +60,7 @@ int lc_conn_raw_write(struct lc_conn *c, const void *buf, size_t n)
     if (c->state != CONN_RAW || c->own_end_wanted) {
         return -1;
     }
-    to = lc_bytes_room(&c->out, n);
+    to = lc_queue_room(&c->out, n);
     if (!to) {
         lc_conn_failf(c, ENOMEM, "no memory to send");
         return -1;

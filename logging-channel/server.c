@@ -270,16 +270,6 @@ struct lc_server *lc_server_open(struct ev_loop *loop, const char *address,
     return s;
 }
 
-uint16_t lc_server_port(const struct lc_server *s)
-{
-    return s->port;
-}
-
-unsigned lc_server_pending(const struct lc_server *s)
-{
-    return s->pending;
-}
-
 void lc_server_close(struct lc_server *s)
 {
     unsigned i;

@@ -32,8 +32,6 @@ typedef void lc_server_fn(int fd, enum lc_kind kind, const lc_id *vm,
 struct lc_server *lc_server_open(struct ev_loop *loop, const char *address,
                                  uint16_t port, lc_server_fn *fn, void *arg,
                                  struct ft_err *err);
-uint16_t lc_server_port(const struct lc_server *s);
-unsigned lc_server_pending(const struct lc_server *s);
 void lc_server_close(struct lc_server *s);
 
 #endif

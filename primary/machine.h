@@ -98,7 +98,6 @@ bool pri_expects(const struct pri *p, enum pri_event_kind kind);
 const char *pri_state_name(enum pri_state s);
 enum ft_pair_state pri_pair_state(enum pri_state s);  /* to an operator */
 const char *pri_event_name(enum pri_event_kind k);
-const char *pri_effect_name(enum pri_effect_kind k);
 const char *pri_reason_text(enum pri_reason r);
 
 #endif

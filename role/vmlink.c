@@ -289,16 +289,6 @@ int ft_vmlink_kill(struct ft_vmlink *v, struct ft_err *err)
     return 0;
 }
 
-bool ft_vmlink_is_gone(const struct ft_vmlink *v)
-{
-    return v->gone;
-}
-
-bool ft_vmlink_is_open(const struct ft_vmlink *v)
-{
-    return v->sock >= 0;
-}
-
 pid_t ft_vmlink_pid(const struct ft_vmlink *v)
 {
     return v->pid;

@@ -56,8 +56,6 @@ bool ft_vmlink_drain(struct ft_vmlink *v);
 
 /* SIGKILL, safe against a reused pid. `gone` follows. */
 int ft_vmlink_kill(struct ft_vmlink *v, struct ft_err *err);
-bool ft_vmlink_is_gone(const struct ft_vmlink *v);
-bool ft_vmlink_is_open(const struct ft_vmlink *v);
 pid_t ft_vmlink_pid(const struct ft_vmlink *v);
 /* Who runs QEMU. 0, or -1 when the kernel does not say. */
 int ft_vmlink_owner(const struct ft_vmlink *v, uid_t *uid, gid_t *gid);

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static void forget(struct ft_vmring *v)
@@ -59,37 +58,6 @@ int ft_vmring_create(struct ft_vmring *v, uint64_t size, enum ft_gate gate,
     }
     ft_ring_init(&v->ring, v->map, size);
     ft_vmring_set_gate(v, gate);
-    return 0;
-out:
-    ft_vmring_destroy(v);
-    return -1;
-}
-
-int ft_vmring_attach(struct ft_vmring *v, const int fd[FT_VMRING_FDS],
-                     struct ft_err *err)
-{
-    const char *wrong;
-    struct stat st;
-
-    forget(v);
-    memcpy(v->fd, fd, sizeof(v->fd));
-    if (fstat(fd[FT_VMRING_MEMFD], &st) < 0) {
-        ft_err_sys(err, errno, "log ring: fstat");
-        goto out;
-    }
-    if (st.st_size < (off_t)FT_RING_DATA) {
-        ft_err_set(err, EPROTO, "log ring: %lld bytes are too few",
-                   (long long)st.st_size);
-        goto out;
-    }
-    if (map(v, (uint64_t)st.st_size, err) < 0) {
-        goto out;
-    }
-    wrong = ft_ring_attach(&v->ring, v->map, v->map_bytes);
-    if (wrong != NULL) {
-        ft_err_set(err, EPROTO, "log ring: %s", wrong);
-        goto out;
-    }
     return 0;
 out:
     ft_vmring_destroy(v);

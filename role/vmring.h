@@ -26,9 +26,6 @@ struct ft_vmring {
 /* size: bytes of the data area, a power of two. The gate begins as `gate`. */
 int ft_vmring_create(struct ft_vmring *v, uint64_t size, enum ft_gate gate,
                      struct ft_err *err);
-/* Takes the descriptors (also on failure), maps and checks. */
-int ft_vmring_attach(struct ft_vmring *v, const int fd[FT_VMRING_FDS],
-                     struct ft_err *err);
 /* Harmless on a zeroed or destroyed one. */
 void ft_vmring_destroy(struct ft_vmring *v);
 static inline bool ft_vmring_is_open(const struct ft_vmring *v)

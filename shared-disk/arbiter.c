@@ -214,26 +214,6 @@ const char *tas_invariant(const struct tas *t)
     return NULL;
 }
 
-const char *tas_state_name(enum tas_state s)
-{
-#define S(NAME, name) name,
-    static const char *const names[] = { TAS_STATES(S) };
-#undef S
-    _Static_assert(sizeof(names) / sizeof(names[0]) == TAS_ST_COUNT,
-                   "one name for each");
-    return s < TAS_ST_COUNT ? names[s] : "?";
-}
-
-const char *tas_event_name(enum tas_event_kind k)
-{
-#define E(NAME, name) name,
-    static const char *const names[] = { TAS_EVENTS(E) };
-#undef E
-    _Static_assert(sizeof(names) / sizeof(names[0]) == TAS_EV_COUNT,
-                   "one name for each");
-    return k < TAS_EV_COUNT ? names[k] : "?";
-}
-
 const char *tas_effect_name(enum tas_effect_kind k)
 {
 #define F(NAME, name) name,

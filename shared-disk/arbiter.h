@@ -35,14 +35,14 @@
     S(PAUSING, "pausing") /* unknown: reads again at `until` */            \
     S(OVER,    "over")    /* RESULT was given */
 
-/* E(NAME, name). BEGIN comes from the owner, the others from the back end
+/* E(NAME). BEGIN comes from the owner, the others from the back end
  * and the clock. */
 #define TAS_EVENTS(E)                                                      \
-    E(BEGIN,   "begin")   /* {op, generation}: drops what was under way */ \
-    E(STOP,    "stop")    /* drops it; a write may still land */           \
-    E(READ,    "read")    /* {number, status, seen}: answers DO_READ */    \
-    E(WROTE,   "wrote")   /* {number, status}: answers DO_WRITE */         \
-    E(TIMEOUT, "timeout") /* tas_deadline() has come */
+    E(BEGIN)   /* {op, generation}: drops what was under way */            \
+    E(STOP)    /* drops it; a write may still land */                      \
+    E(READ)    /* {number, status, seen}: answers DO_READ */               \
+    E(WROTE)   /* {number, status}: answers DO_WRITE */                    \
+    E(TIMEOUT) /* tas_deadline() has come */
 
 /* F(NAME, name) */
 #define TAS_EFFECTS(F)                                                     \
@@ -61,7 +61,7 @@ enum tas_state {
     TAS_ST_COUNT
 };
 enum tas_event_kind {
-#define E(NAME, name) TAS_EV_##NAME,
+#define E(NAME) TAS_EV_##NAME,
     TAS_EVENTS(E)
 #undef E
     TAS_EV_COUNT
@@ -146,8 +146,6 @@ ft_ns tas_deadline(const struct tas *t);
 /* NULL, or the sentence that is false. */
 const char *tas_invariant(const struct tas *t);
 
-const char *tas_state_name(enum tas_state s);
-const char *tas_event_name(enum tas_event_kind k);
 const char *tas_effect_name(enum tas_effect_kind k);
 const char *tas_result_name(enum tas_result r);
 

@@ -64,11 +64,6 @@ struct tas_store *tas_store_open(struct ev_loop *loop, const char *uri,
     return s;
 }
 
-void tas_store_set_pair(struct tas_store *s, const uint8_t pair[16])
-{
-    memcpy(s->who.pair, pair, 16);
-}
-
 /* ---- in the thread ---- */
 
 static void run_read(struct job *j)

@@ -46,7 +46,6 @@ struct tas_store *tas_store_open(struct ev_loop *loop, const char *uri,
                                                 void *arg),
                                  void *arg, struct ft_err *err);
 /* For the operations begun from now on. */
-void tas_store_set_pair(struct tas_store *s, const uint8_t pair[16]);
 /* Begin TAS_DO_READ or TAS_DO_WRITE. answer() follows, unless the storage
  * hangs or a newer one took its place. Never calls answer() itself. */
 void tas_store_do(struct tas_store *s, const struct tas_effect *effect);

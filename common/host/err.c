@@ -67,9 +67,3 @@ int ft_err_prefix(struct ft_err *err, const char *fmt, ...)
     errno = saved;
     return -1;
 }
-
-void ft_err_clear(struct ft_err *err)
-{
-    err->code = 0;
-    err->text[0] = '\0';
-}

@@ -26,6 +26,5 @@ int ft_err_sys(struct ft_err *err, int code, const char *fmt, ...)
 /* Put an object in front: "fmt: text so far". Keeps the code. */
 int ft_err_prefix(struct ft_err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-void ft_err_clear(struct ft_err *err);
 
 #endif

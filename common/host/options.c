@@ -65,7 +65,7 @@ static void set_number(struct ft_options *o, const struct option *d,
     memcpy((char *)o + d->offset, &v, sizeof(v));
 }
 
-void ft_options_defaults(struct ft_options *o)
+static void set_defaults(struct ft_options *o)
 {
     size_t i;
 
@@ -249,7 +249,7 @@ int ft_options_load(struct ft_options *o, const char *file,
     const char *path = file ? file : FT_CONFIG_DEFAULT;
     int line;
 
-    ft_options_defaults(o);
+    set_defaults(o);
     p.in = fopen(path, "re");
     if (!p.in) {
         if (!file && errno == ENOENT) {

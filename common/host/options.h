@@ -23,7 +23,6 @@ struct ft_options {
 #undef INT
 };
 
-void ft_options_defaults(struct ft_options *o);
 /* Defaults, then the file. An unknown section or key, a value out of bounds
  * or not of its type, a key given twice: -1 and "FILE:LINE: [host] port=..:
  * reason". file NULL: FT_CONFIG_DEFAULT, which may be absent. After that,

@@ -34,7 +34,6 @@ struct ft_worker {
     void (*drop)(void *job);
     struct ev_loop *loop;
     ev_async async;
-    unsigned pending;            /* the loop's thread only */
 };
 
 static void queue_init(struct queue *q)
@@ -123,7 +122,6 @@ static void finished_cb(struct ev_loop *loop, ev_async *async, int revents)
         void (*done)(void *job) = j->done;
         void *arg = j->arg;
 
-        w->pending--;
         free(j);
         done(arg);
     }
@@ -185,17 +183,11 @@ int ft_worker_submit(struct ft_worker *w, void (*run)(void *job),
     j->run = run;
     j->done = done;
     j->arg = job;
-    w->pending++;
     pthread_mutex_lock(&w->lock);
     queue_put(&w->todo, j);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
     return 0;
-}
-
-unsigned ft_worker_pending(const struct ft_worker *w)
-{
-    return w->pending;
 }
 
 void ft_worker_free(struct ft_worker *w, void (*drop)(void *job))

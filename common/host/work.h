@@ -24,7 +24,6 @@ struct ft_worker *ft_worker_new(struct ev_loop *loop, const char *name,
 int ft_worker_submit(struct ft_worker *w, void (*run)(void *job),
                      void (*done)(void *job), void *job);
 /* Jobs submitted and not yet done. */
-unsigned ft_worker_pending(const struct ft_worker *w);
 /* No `done` is called any more: each job that is waiting, running or finished
  * is passed to drop(job) instead, on some thread, as soon as it can be. Does
  * not wait for a job that hangs. */

@@ -26,7 +26,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -346,19 +348,37 @@ static void greet(void)
     send_msg(&m);
 }
 
+/* Map the ring that the agent has made. */
+static void attach(const int *fds)
+{
+    struct stat st;
+
+    memcpy(ring.fd, fds, sizeof(ring.fd));
+    if (fstat(fds[FT_VMRING_MEMFD], &st) < 0) {
+        die("no ring");
+    }
+    ring.map_bytes = (size_t)st.st_size;
+    ring.map = mmap(NULL, ring.map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                    fds[FT_VMRING_MEMFD], 0);
+    if (ring.map == MAP_FAILED ||
+        ft_ring_attach(&ring.ring, ring.map, ring.map_bytes)) {
+        die("bad ring");
+    }
+}
+
 static void obey(const struct lc_frame *f, const struct lc_msg *m, int *fds,
                  int n)
 {
     struct lc_msg r = { 0 };
-    struct ft_err err;
 
     if (m->type == LC_VL_CLONE || m->type == LC_VL_INCOMING) {
         pair = f->pair;
         generation = f->generation;
         ft_vmring_destroy(&ring);
-        if (n != FT_VMRING_FDS || ft_vmring_attach(&ring, fds, &err) < 0) {
+        if (n != FT_VMRING_FDS) {
             die("bad ring");
         }
+        attach(fds);
     }
     if ((m->type == LC_VL_GO_LIVE || m->type == LC_VL_GO_ALONE) &&
         (f->generation != generation || !lc_id_equal(&f->pair, &pair))) {

@@ -9,6 +9,10 @@
 
 #include "backup/machine.h"
 
+/* What each effect is called in the table. */
+static const char *bak_effect_name(enum bak_effect_kind k);
+FT_WORDS(bak_effect_name, bak_effect_kind, BAK_EFFECTS, FT_WORD)
+
 #define MS FT_NS_PER_MS
 #define NOW (100000 * MS)
 

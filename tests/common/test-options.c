@@ -92,7 +92,7 @@ static void test_refused(void)
     refused(text, 2, "a line of more than");
     g_assert_cmpint(load(&o, "[failover]\nlease_ms=1001\n", &err), ==, -1);
     g_assert_nonnull(strstr(err.text, "must not be above detect_ms=1000"));
-    ft_options_defaults(&o);
+    g_assert_cmpint(ft_options_load(&o, "/dev/null", &err), ==, 0);
     g_assert_cmpint(ft_options_set(&o, "host.port", &err), ==, -1);
     g_assert_cmpint(ft_options_set(&o, "hostport=1", &err), ==, -1);
     g_assert_cmpint(ft_options_set(&o, "host.xyz=1", &err), ==, -1);
@@ -123,7 +123,7 @@ static void test_sample(void)
     if (load(&o, text, &err) < 0) {
         g_error("%s", err.text);
     }
-    ft_options_defaults(&defaults);
+    g_assert_cmpint(ft_options_load(&defaults, "/dev/null", &err), ==, 0);
     memcpy(defaults.host_name, o.host_name, sizeof(o.host_name));
     g_assert_cmpmem(&o, sizeof(o), &defaults, sizeof(defaults));
     free(text);

@@ -2,10 +2,14 @@
 /* conn-pair.c - two ends of a connection in one loop, for tests */
 #include "conn-pair.h"
 
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "pki.h"
+
+#define FDS 256             /* descriptors of a test are below */
 
 lc_id test_id(uint8_t byte)
 {
@@ -169,6 +173,52 @@ void pair_begin(struct pair *p, const char *dir_a, const char *dir_b,
     p->config_b = pair_config(p, &p->b, p->tls_b, "hosta");
 }
 
+/* The local port of a TCP socket, 0: fd is none. */
+static uint16_t port_of(int fd, bool *listens)
+{
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof(sa), size = sizeof(int);
+    int type, accepts;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+        type != SOCK_STREAM ||
+        getsockname(fd, (struct sockaddr *)&sa, &n) < 0 ||
+        (sa.ss_family != AF_INET && sa.ss_family != AF_INET6) ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &size) < 0) {
+        return 0;
+    }
+    *listens = accepts;
+    return ntohs(sa.ss_family == AF_INET6
+                 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                 : ((struct sockaddr_in *)&sa)->sin_port);
+}
+
+uint16_t listener_port(void)
+{
+    for (int fd = 3; fd < FDS; fd++) {
+        bool listens;
+        uint16_t port = port_of(fd, &listens);
+
+        if (port && listens) {
+            return port;
+        }
+    }
+    g_error("nothing listens");
+}
+
+unsigned listener_accepted(void)
+{
+    uint16_t port = listener_port();
+    unsigned n = 0;
+
+    for (int fd = 3; fd < FDS; fd++) {
+        bool listens;
+
+        n += port_of(fd, &listens) == port && !listens;
+    }
+    return n;
+}
+
 void pair_connect(struct pair *p, const char *a_expects,
                   const char *b_expects)
 {
@@ -179,7 +229,7 @@ void pair_connect(struct pair *p, const char *a_expects,
     p->config_b.peer = b_expects;
     p->config_b.kind = config.kind;
     p->a.conn = lc_conn_connect(&config, "127.0.0.1",
-                                lc_server_port(p->server), &err);
+                                listener_port(), &err);
     g_assert_nonnull(p->a.conn);
 }
 

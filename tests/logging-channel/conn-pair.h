@@ -51,6 +51,11 @@ void pair_run(struct pair *p, unsigned ms);
 void pair_open(struct pair *p);   /* both have greeted */
 void pair_end(struct pair *p);
 
+/* Of the listener of this process, of which there is one. */
+uint16_t listener_port(void);
+/* What it accepted and what is still open. */
+unsigned listener_accepted(void);
+
 lc_id test_id(uint8_t byte);
 void assert_says(const struct ft_err *err, const char *part);
 

@@ -141,11 +141,6 @@ static uint64_t heard(const struct ear *e)
     return e->heard;
 }
 
-static uint64_t dropped(const struct ear *e)
-{
-    return lc_heartbeat_stats(e->h).dropped;
-}
-
 /* Until e has so many; the bound is for a test that hangs. */
 static void run_until(struct ev_loop *loop, const struct ear *e,
                       uint64_t (*what)(const struct ear *e), uint64_t n)
@@ -189,22 +184,17 @@ static void converse(const struct sockaddr *address)
     g_assert_cmpuint(a.heard + b.heard, ==, 0);
     speak(loop, &a, &b, BEATS);
     speak(loop, &b, &a, BEATS);
-    g_assert_cmpuint(lc_heartbeat_stats(b.h).dropped, ==, 0);
-    g_assert_cmpint(lc_heartbeat_stats(b.h).heard, >, 0);
 
     /* the same datagram again, by whoever saw it; then a stranger's */
     {
         struct sockaddr_storage to;
         uint8_t p[LC_HEARTBEAT_SIZE];
-        uint64_t before = lc_heartbeat_stats(b.h).dropped;
         unsigned count;
         int fd = socket(address->sa_family, SOCK_DGRAM, 0);
         socklen_t n = address->sa_family == AF_INET
                       ? sizeof(struct sockaddr_in)
                       : sizeof(struct sockaddr_in6);
 
-        lc_heartbeat_stop(a.h);
-        run(loop, 20 * FT_NS_PER_MS);   /* what is under way arrives */
         count = b.heard;
         memcpy(&to, address, n);
         ((struct sockaddr_in *)&to)->sin_port =
@@ -214,9 +204,12 @@ static void converse(const struct sockaddr *address)
         sendto(fd, "hello", 5, 0, (struct sockaddr *)&to, n);
         lc_heartbeat_make(p, &s, &nb, b.last + 1);      /* reflected */
         sendto(fd, p, sizeof(p), 0, (struct sockaddr *)&to, n);
-        run_until(loop, &b, dropped, before + 3);
-        g_assert_cmpuint(b.heard, ==, count);
-        g_assert_cmpuint(lc_heartbeat_stats(b.h).dropped, ==, before + 3);
+        /* the peer's next one is heard, and none of those before it */
+        lc_heartbeat_make(p, &s, &na, b.last + 1);
+        sendto(fd, p, sizeof(p), 0, (struct sockaddr *)&to, n);
+        run_until(loop, &b, heard, count + 1);
+        run(loop, 20 * FT_NS_PER_MS);
+        g_assert_cmpuint(b.heard, ==, count + 1);
         close(fd);
     }
     /* another incarnation of a: its numbers begin again */
@@ -230,11 +223,6 @@ static void converse(const struct sockaddr *address)
                        &err);
     b.heard = 0;
     speak(loop, &a, &b, 1);
-    lc_heartbeat_stop(b.h);
-    a.heard = 0;
-    lc_heartbeat_send(b.h);
-    run(loop, 250 * FT_NS_PER_MS);
-    g_assert_cmpuint(a.heard, ==, 0);
     lc_heartbeat_close(a.h);
     lc_heartbeat_close(b.h);
     ev_loop_destroy(loop);

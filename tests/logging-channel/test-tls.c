@@ -210,9 +210,9 @@ static void *stranger_main(void *arg)
     return NULL;
 }
 
-static void stranger_start(struct stranger *s, struct pair *p)
+static void stranger_start(struct stranger *s)
 {
-    s->port = lc_server_port(p->server);
+    s->port = listener_port();
     g_assert_cmpint(pthread_create(&s->thread, NULL, stranger_main, s), ==,
                     0);
 }
@@ -226,7 +226,7 @@ static void stranger_meets(struct stranger *s, const char *says)
     if (s->patience) {
         p.config_b.timeout = s->patience;
     }
-    stranger_start(s, &p);
+    stranger_start(s);
     pair_until(&p, &p.b.closed, 1);
     assert_says(&p.b.why, says);
     assert_says(&p.b.why, "peer hosta (127.0.0.1 port ");
@@ -491,7 +491,7 @@ static void test_connect_timeout(void)
 /* Until the server waits for so many preambles; hangs if it never does. */
 static void pair_pending(struct pair *p, size_t n)
 {
-    while (lc_server_pending(p->server) != n) {
+    while (listener_accepted() != n) {
         pair_run(p, 5);
     }
 }
@@ -512,7 +512,7 @@ static void test_preamble(void)
     for (i = 0; i < 4; i++) {
         char c;
 
-        fd = dial(lc_server_port(p.server));
+        fd = dial(listener_port());
         g_assert_cmpint(write(fd, bad[i], 24), ==, 24);
         while (recv(fd, &c, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN) {
             pair_run(&p, 5);             /* until it is closed */
@@ -520,7 +520,7 @@ static void test_preamble(void)
         close(fd);
     }
     /* cut off */
-    fd = dial(lc_server_port(p.server));
+    fd = dial(listener_port());
     g_assert_cmpint(write(fd, "LSK1", 4), ==, 4);
     pair_pending(&p, 1);
     close(fd);
@@ -537,7 +537,7 @@ static void test_idle_strangers(void)
 
     pair_begin(&p, "a", "b", "127.0.0.1");
     for (i = 0; i < G_N_ELEMENTS(fds); i++) {
-        fds[i] = dial(lc_server_port(p.server));
+        fds[i] = dial(listener_port());
         ev_run(p.loop, EVRUN_NOWAIT);
         pair_run(&p, 1);
     }
@@ -561,7 +561,7 @@ static void test_slow_preamble(void)
     pair_begin(&p, "a", "b", "127.0.0.1");
     p.config_b.timeout = 100 * FT_NS_PER_MS;
     lc_encode_preamble(bytes, LC_KIND_LOG, &vm);
-    fd = dial(lc_server_port(p.server));
+    fd = dial(listener_port());
     for (i = 0; i < sizeof(bytes); i++) {
         g_assert_cmpuint(p.handed, ==, 0);
         g_assert_cmpint(write(fd, bytes + i, 1), ==, 1);
@@ -584,7 +584,7 @@ static void test_addresses(void)
     assert_says(&err, "address nonsense port 0");
     s = lc_server_open(loop, "127.0.0.1", 0, NULL, NULL, &err);
     g_assert_nonnull(s);
-    t = lc_server_open(loop, "127.0.0.1", lc_server_port(s), NULL, NULL,
+    t = lc_server_open(loop, "127.0.0.1", listener_port(), NULL, NULL,
                        &err);
     g_assert_null(t);
     assert_says(&err, "cannot listen: Address already in use");

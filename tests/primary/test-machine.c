@@ -9,6 +9,10 @@
 
 #include "primary/machine.h"
 
+/* What each effect is called in the table. */
+static const char *pri_effect_name(enum pri_effect_kind k);
+FT_WORDS(pri_effect_name, pri_effect_kind, PRI_EFFECTS, FT_WORD)
+
 #define MS FT_NS_PER_MS
 #define NOW (100000 * MS)
 

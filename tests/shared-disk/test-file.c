@@ -68,7 +68,7 @@ static enum tas_status put(const struct tas_who *w, enum tas_kind desired,
 {
     struct tas_record seen = look(w);
 
-    ft_err_clear(err);
+    memset(err, 0, sizeof(*err));
     return tas_file_write(dir, w, &seen, desired, g, err);
 }
 

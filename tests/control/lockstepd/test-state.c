@@ -25,7 +25,7 @@ static struct ctl *new_ctl(void)
 
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
-    ft_options_defaults(&c->options);
+    g_assert_cmpint(ft_options_load(&c->options, "/dev/null", NULL), ==, 0);
     g_snprintf(c->options.paths_run, FT_OPTION_TEXT, "%s/run", dir);
     g_snprintf(c->options.paths_state, FT_OPTION_TEXT, "%s/state", dir);
     g_snprintf(c->options.paths_log, FT_OPTION_TEXT, "%s/log", dir);
