@@ -376,17 +376,7 @@ int agent_backup(struct agent *a, struct bak_driver_config *c,
                                          : "its QEMU does not wait for a "
                                            "clone");
     }
-    c->loop = a->loop;
-    c->options = &a->options;
-    c->vmlink = a->vmlink;
-    c->timeline = &a->timeline;
-    c->object = a->object;
-    c->dir = a->dir;
-    c->trace = a->trace;
-    c->vm = a->vm;
-    c->nonce = a->nonce;
-    c->changed = driver_changed;
-    c->arg = a;
+    c->host = host_config(a);
     if (session_save(a, c->arbiter, err) < 0) {
         return -1;
     }

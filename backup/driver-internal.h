@@ -11,13 +11,10 @@
 
 #include "backup/driver.h"
 #include "backup/machine.h"
-#include "common/host/inbox.h"
 #include "common/host/loop.h"
+#include "role/host.h"
+#include "role/session.h"
 #include "role/vmring.h"
-#include "logging-channel/conn.h"
-#include "logging-channel/heartbeat.h"
-#include "logging-channel/relay.h"
-#include "shared-disk/driver.h"
 
 #define BAK_PENDING_MAX 4
 
@@ -30,22 +27,15 @@ struct bak_chunk {
 };
 
 struct bak_driver {
-    struct bak_driver_config c;
+    struct ft_host_config c;
+    struct ft_host host;
     struct bak core;
-    struct ft_inbox inbox;
-    bool consumed;
-    bool dump;                              /* the log, when this is over */
-    char detail[256];                     /* what the reason leaves out */
+    bool consumed;                          /* as the timeline says */
+    struct ft_session session;
     char peer[256];
-    struct tas_driver *arbiter;
 
     /* driver-peer.c */
-    struct lc_tls *tls;
     struct lc_conn *pending[BAK_PENDING_MAX];   /* not yet past HELLO */
-    struct lc_conn *log, *clone;
-    struct lc_beater *heartbeat;
-    lc_id peer_nonce;
-    struct lc_relay *relay;
     struct ft_timer connect_qemu;
     unsigned connect_tries;
 
@@ -69,13 +59,9 @@ static inline void bak_raise_kind(struct bak_driver *d,
 {
     bak_raise(d, (struct bak_event){ .kind = kind });
 }
-void bak_detail(struct bak_driver *d, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /* driver-peer.c */
 void bak_peer_init(struct bak_driver *d);
-void bak_peer_send(struct bak_driver *d, const struct lc_msg *m);
-void bak_peer_beat(struct bak_driver *d);       /* SEND_HEARTBEAT */
 void bak_peer_close(struct bak_driver *d);
 /* The log's connection broke its rules. */
 void bak_peer_malformed(struct bak_driver *d, const char *why);

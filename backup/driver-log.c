@@ -29,7 +29,7 @@
 #define LOOK_OFTEN (1 * FT_NS_PER_MS)
 
 /* NULL, or what is wrong. */
-static const char *check(const struct bak_driver *d,
+static const char *bak_check(const struct bak_driver *d,
                          const struct lc_entries *e)
 {
     uint64_t at = 0, n, expect = d->received + 1;
@@ -59,8 +59,8 @@ static void put(struct bak_driver *d, const uint8_t *bytes, uint32_t n,
 
 static void set_paused(struct bak_driver *d, bool pause)
 {
-    if (d->paused != pause && d->log != NULL) {
-        lc_conn_pause(d->log, pause);
+    if (d->paused != pause && d->session.log != NULL) {
+        lc_conn_pause(d->session.log, pause);
         d->paused = pause;
     }
 }
@@ -117,7 +117,7 @@ static void refill(struct bak_driver *d)
 void bak_log_entries(struct bak_driver *d, const struct lc_entries *e)
 {
     const char *wrong = ft_vmring_is_open(&d->ring)
-                            ? check(d, e) : "entries before the clone";
+                            ? bak_check(d, e) : "entries before the clone";
 
     if (wrong != NULL) {
         bak_peer_malformed(d, wrong);

@@ -9,14 +9,12 @@
 #include "backup/driver-internal.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/host/fdpass.h"
 #include "common/host/log.h"
-#include "role/session.h"
 
 /* QEMU's listener comes a moment after VL_INCOMING. */
 #define QEMU_RETRY (5 * FT_NS_PER_MS)
@@ -26,15 +24,15 @@
 
 static void lost(struct bak_driver *d, const char *why)
 {
-    bak_detail(d, "%s", why);
+    ft_host_detail(&d->host, "%s", why);
     ft_info("%s: channel: %s", d->c.object, why);
     bak_raise_kind(d, BAK_EV_CLOSED);
 }
 
 void bak_peer_malformed(struct bak_driver *d, const char *why)
 {
-    lc_conn_free(d->log);
-    d->log = NULL;
+    lc_conn_free(d->session.log);
+    d->session.log = NULL;
     lost(d, why);
 }
 
@@ -44,12 +42,12 @@ static void on_log_closed(struct lc_conn *c, const struct ft_err *why,
     struct bak_driver *d = arg;
 
     lc_conn_free(c);
-    d->log = NULL;
+    d->session.log = NULL;
     lost(d, why->text);
 }
 
-static void on_log_frame(struct lc_conn *c, const struct lc_frame *head,
-                         const struct lc_msg *m, void *arg)
+static void bak_on_log_frame(struct lc_conn *c, const struct lc_frame *head,
+                             const struct lc_msg *m, void *arg)
 {
     struct bak_driver *d = arg;
 
@@ -70,13 +68,13 @@ static void on_log_frame(struct lc_conn *c, const struct lc_frame *head,
         break;
     case LC_END:
         if (m->u.end.reason != LC_END_POWER_OFF) {
-            bak_detail(d, "%s", m->u.end.text.s);
+            ft_host_detail(&d->host, "%s", m->u.end.text.s);
         }
         bak_raise(d, (struct bak_event){ .kind = BAK_EV_END,
                                          .code = m->u.end.reason });
         break;
     case LC_CLONE_FAILED:
-        bak_detail(d, "%s", m->u.clone_failed.text.s);
+        ft_host_detail(&d->host, "%s", m->u.clone_failed.text.s);
         bak_raise_kind(d, BAK_EV_CLONE_FAILED);
         break;
     default:
@@ -84,24 +82,16 @@ static void on_log_frame(struct lc_conn *c, const struct lc_frame *head,
     }
 }
 
-static void on_ready(struct lc_conn *c, void *arg)
+static void bak_on_ready(struct lc_conn *c, void *arg)
 {
     (void)c, (void)arg; /* the connector speaks first */
 }
 
-static const struct lc_conn_ops log_ops = {
-    on_ready, on_log_frame, NULL, on_log_closed
+static const struct lc_conn_ops bak_log_ops = {
+    bak_on_ready, bak_on_log_frame, NULL, on_log_closed
 };
 
-void bak_peer_send(struct bak_driver *d, const struct lc_msg *m)
-{
-    if (d->log != NULL && lc_conn_send(d->log, m) < 0) {
-        ft_warning("%s: %s could not be sent", d->c.object,
-                   lc_type_name(m->type));
-    }
-}
-
-static void on_alive(struct lc_beater *h, uint64_t number, void *arg)
+static void bak_on_alive(struct lc_beater *h, uint64_t number, void *arg)
 {
     (void)h, (void)number;
     bak_raise_kind(arg, BAK_EV_HEARD);
@@ -110,40 +100,18 @@ static void on_alive(struct lc_beater *h, uint64_t number, void *arg)
 static int start_heartbeat(struct bak_driver *d, const struct lc_hello *h,
                            struct ft_err *err)
 {
-    struct lc_heartbeat_secret secret = {
-        .pair = d->c.pair, .generation = d->c.generation, .key = h->hb_key,
-    };
-    struct sockaddr_storage to;
-    socklen_t n = sizeof(to);
+    struct ft_session *s = &d->session;
 
-    if (lc_conn_peer_address(d->log, &to, &n) < 0) {
-        return ft_err_set(err, ENOTCONN, "the peer has no address");
-    }
-    d->heartbeat = lc_heartbeat_open(d->c.loop, on_alive, d, err);
-    if (d->heartbeat == NULL) {
-        return -1;
-    }
-    return lc_heartbeat_start(d->heartbeat, &secret, &d->c.nonce, &h->nonce,
-                              (struct sockaddr *)&to, h->hb_port, err);
+    s->key = h->hb_key;
+    s->peer_nonce = h->nonce;
+    s->heartbeat = lc_heartbeat_open(d->c.loop, bak_on_alive, d, err);
+    return s->heartbeat != NULL ? ft_session_beat_to(s, h->hb_port, err) : -1;
 }
 
 /* ---- the clone's stream ------------------------------------------------- */
 
-static void on_relayed(struct lc_relay *r, const struct ft_err *err,
-                       void *arg)
-{
-    struct bak_driver *d = arg;
-
-    if (err != NULL) {
-        bak_detail(d, "the clone's stream: %s", err->text);
-        ft_warning("%s: the clone's stream: %s", d->c.object, err->text);
-    }
-    lc_relay_free(r);
-    d->relay = NULL;
-}
-
-static void on_clone_frame(struct lc_conn *c, const struct lc_frame *head,
-                           const struct lc_msg *m, void *arg)
+static void bak_on_clone_frame(struct lc_conn *c, const struct lc_frame *head,
+                               const struct lc_msg *m, void *arg)
 {
     (void)c, (void)head, (void)m, (void)arg;
 }
@@ -155,38 +123,34 @@ static void on_clone_closed(struct lc_conn *c, const struct ft_err *why,
 
     ft_info("%s: the clone's connection: %s", d->c.object, why->text);
     lc_conn_free(c);
-    d->clone = NULL;
+    d->session.clone = NULL;
     ft_timer_stop(&d->connect_qemu);
 }
 
-static const struct lc_conn_ops clone_ops = {
-    on_ready, on_clone_frame, NULL, on_clone_closed
+static const struct lc_conn_ops bak_clone_ops = {
+    bak_on_ready, bak_on_clone_frame, NULL, on_clone_closed
 };
 
 static void on_connect_qemu(struct ft_timer *t, void *arg)
 {
     struct bak_driver *d = arg;
-    struct lc_conn *c = d->clone;
-    char path[FT_OPTION_TEXT + 32];
+    char path[FT_CLONE_PATH];
     struct ft_err err;
     int fd;
 
-    snprintf(path, sizeof(path), "%s/clone.sock", d->c.dir);
+    ft_session_clone_path(&d->session, path);
     fd = ft_unix_connect(path, SOCK_STREAM, &err);
     if (fd >= 0) {
-        d->clone = NULL;
-        d->relay = lc_relay_start(d->c.loop, c, fd, on_relayed, d);
-        if (d->relay != NULL) {
-            lc_conn_pause(c, false);
-        }
+        ft_session_relay(&d->session, fd);
     } else if (++d->connect_tries < QEMU_TRIES) {
         ft_timer_after(t, QEMU_RETRY);
     } else {
-        bak_detail(d, "QEMU does not listen for the clone: %s", err.text);
+        ft_host_detail(&d->host, "QEMU does not listen for the clone: %s",
+                       err.text);
         ft_error("%s: QEMU does not listen for the clone: %s", d->c.object,
                  err.text);
-        lc_conn_free(c);
-        d->clone = NULL;
+        lc_conn_free(d->session.clone);
+        d->session.clone = NULL;
     }
 }
 
@@ -220,6 +184,8 @@ static void on_pending_closed(struct lc_conn *c, const struct ft_err *why,
 static const char *check_hello(const struct bak_driver *d,
                                const struct lc_hello *h)
 {
+    const struct ft_session *s = &d->session;
+
     if (!lc_id_equal(&h->vm, &d->c.vm)) {
         return "HELLO names another VM";
     }
@@ -235,9 +201,9 @@ static const char *check_hello(const struct bak_driver *d,
         return "this backup has its primary already";
     }
     if (h->kind == LC_KIND_CLONE &&
-        (d->log == NULL || d->clone != NULL || d->relay != NULL ||
+        (s->log == NULL || s->clone != NULL || s->relay != NULL ||
          d->core.state != BAK_ST_LOADING ||
-         !lc_id_equal(&h->nonce, &d->peer_nonce))) {
+         !lc_id_equal(&h->nonce, &s->peer_nonce))) {
         return "the clone's connection does not belong to the log's";
     }
     return NULL;
@@ -258,7 +224,7 @@ static void welcome(struct bak_driver *d, struct lc_conn *c)
     struct lc_msg m = { .type = LC_WELCOME };
 
     m.u.welcome.nonce = d->c.nonce;
-    m.u.welcome.hb_port = lc_heartbeat_port(d->heartbeat);
+    m.u.welcome.hb_port = lc_heartbeat_port(d->session.heartbeat);
     lc_set_str(&m.u.welcome.host, d->c.options->host_name);
     lc_conn_send(c, &m);
 }
@@ -280,8 +246,8 @@ static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
         return;
     }
     if (h->kind == LC_KIND_CLONE) {
-        d->clone = c;
-        lc_conn_set_arg(c, &clone_ops, d);
+        d->session.clone = c;
+        lc_conn_set_arg(c, &bak_clone_ops, d);
         welcome(d, c);
         /* What follows is no frame: it waits for the relay. */
         lc_conn_pause(c, true);
@@ -289,13 +255,12 @@ static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
         ft_timer_after(&d->connect_qemu, QEMU_RETRY);
         return;
     }
-    d->log = c;
-    lc_conn_set_arg(c, &log_ops, d);
-    d->peer_nonce = h->nonce;
+    d->session.log = c;
+    lc_conn_set_arg(c, &bak_log_ops, d);
     if (start_heartbeat(d, h, &err) < 0) {
-        lc_heartbeat_close(d->heartbeat);
-        d->heartbeat = NULL;
-        d->log = NULL;
+        lc_heartbeat_close(d->session.heartbeat);
+        d->session.heartbeat = NULL;
+        d->session.log = NULL;
         ft_error("%s: heartbeat: %s", d->c.object, err.text);
         refuse(c, err.text);
         return;
@@ -309,17 +274,14 @@ static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
 }
 
 static const struct lc_conn_ops pending_ops = {
-    on_ready, on_pending_frame, NULL, on_pending_closed
+    bak_on_ready, on_pending_frame, NULL, on_pending_closed
 };
 
 int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
                           struct ft_err *err)
 {
-    struct lc_conn_config config = {
-        .loop = d->c.loop, .tls = d->tls, .kind = kind, .vm = d->c.vm,
-        .pair = d->c.pair, .generation = d->c.generation, .peer = d->peer,
-        .ops = &pending_ops, .arg = d,
-    };
+    struct lc_conn_config config = ft_session_config(&d->session, kind,
+                                                     &pending_ops, d);
     struct lc_conn *c;
 
     if (d->core.state > BAK_ST_LOADING) {
@@ -354,14 +316,9 @@ int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
 
 void bak_peer_init(struct bak_driver *d)
 {
+    d->session.host = &d->host;
+    d->session.peer = d->peer;
     ft_timer_init(&d->connect_qemu, d->c.loop, on_connect_qemu, d);
-}
-
-void bak_peer_beat(struct bak_driver *d)
-{
-    if (d->heartbeat != NULL) {
-        lc_heartbeat_send(d->heartbeat);
-    }
 }
 
 void bak_peer_close(struct bak_driver *d)
@@ -371,11 +328,5 @@ void bak_peer_close(struct bak_driver *d)
         lc_conn_free(d->pending[i]);
         d->pending[i] = NULL;
     }
-    ft_session_farewell(&d->log);
-    lc_conn_free(d->clone);
-    d->clone = NULL;
-    lc_relay_free(d->relay);
-    d->relay = NULL;
-    lc_heartbeat_close(d->heartbeat);
-    d->heartbeat = NULL;
+    ft_session_close(&d->session);
 }

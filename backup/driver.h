@@ -8,29 +8,12 @@
 #ifndef BAK_DRIVER_H
 #define BAK_DRIVER_H
 
-#include <ev.h>
-#include <stdio.h>
-
-#include "common/host/err.h"
-#include "common/host/options.h"
-#include "role/pair.h"
-#include "role/vmlink.h"
-#include "logging-channel/wire.h"
+#include "role/host.h"
 
 struct bak_driver;
 
 struct bak_driver_config {
-    struct ev_loop *loop;
-    const struct ft_options *options;   /* borrowed */
-    struct ft_vmlink *vmlink;           /* borrowed; greeted, incoming */
-    struct ft_timeline *timeline;       /* borrowed */
-    const char *object;                 /* "pair web1"; borrowed */
-    const char *dir;                    /* run folder of the VM; borrowed */
-    FILE *trace;                        /* NULL: none; borrowed */
-    lc_id vm, nonce;
-    /* State or reason changed. Not the place to free the driver. */
-    void (*changed)(void *arg);
-    void *arg;
+    struct ft_host_config host;         /* its QEMU waits for a clone */
     /* The pair that is expected. Texts are copied. */
     lc_id pair;
     uint64_t generation;

@@ -167,7 +167,8 @@ static void pri_note_loss(struct pri_driver *d, enum pri_state before)
 
     if (bound && FT_IN(&d->core, PRI_B(SUSPECTING) | PRI_B(ARBITRATING)
                                      | PRI_B(RELINQUISHING))) {
-        ft_host_begin(&d->host, pri_reason_text(d->core.reason));
+        ft_host_begin(&d->host);
+        ft_host_mark(&d->host, "%s", pri_reason_text(d->core.reason));
     }
 }
 

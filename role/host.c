@@ -85,11 +85,10 @@ void ft_host_detail(struct ft_host *h, const char *fmt, ...)
     va_end(ap);
 }
 
-void ft_host_begin(struct ft_host *h, const char *what)
+void ft_host_begin(struct ft_host *h)
 {
     h->dump = true; /* not now: it might wait for a disk */
     ft_timeline_clear(h->c->timeline);
-    ft_host_mark(h, "%s", what);
 }
 
 void ft_host_over(struct ft_host *h)

@@ -69,8 +69,8 @@ void ft_host_fence(struct ft_host *h, const lc_id *pair, uint64_t generation,
 
 void ft_host_detail(struct ft_host *h, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* A failover begins: `what` is the first mark of a new timeline. */
-void ft_host_begin(struct ft_host *h, const char *what);
+/* A failover begins, and with it a new timeline. */
+void ft_host_begin(struct ft_host *h);
 /* A step of it. */
 #define ft_host_mark(h, ...)                                               \
     ft_timeline_add((h)->c->timeline, (h)->c->object, __VA_ARGS__)
