@@ -213,17 +213,6 @@ static void bak_beat(struct bak *b, ft_ns now, struct bak_update *up)
     bak_do(up, BAK_DO_SEND_HEARTBEAT);
 }
 
-/* Both sides count with the primary's detection and lease. The margin is each
- * host's own caution: the larger one holds. */
-static void bak_agree(struct bak *b, const struct bak_event *ev)
-{
-    b->timing.detect = ev->detect;
-    b->timing.lease = ev->lease;
-    if (ev->margin > b->timing.margin) {
-        b->timing.margin = ev->margin;
-    }
-}
-
 /* ---- rule 4: arbitration ------------------------------------------------ */
 
 /* "If the operation succeeds, the VM is allowed to go live. If the operation
@@ -339,6 +328,17 @@ static void bak_promise(struct bak *b, ft_ns now)
 
     if (promise > b->promise) {
         b->promise = promise;
+    }
+}
+
+/* Both sides count with the primary's detection and lease. The margin is each
+ * host's own caution: the larger one holds. */
+static void bak_agree(struct bak *b, const struct bak_event *ev)
+{
+    b->timing.detect = ev->detect;
+    b->timing.lease = ev->lease;
+    if (ev->margin > b->timing.margin) {
+        b->timing.margin = ev->margin;
     }
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "world.h"
 
@@ -188,6 +189,7 @@ static void set_up(void)
 
 int main(int argc, char **argv)
 {
+    struct rusage used;
     uint32_t bad;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -228,6 +230,9 @@ int main(int argc, char **argv)
            generations == 1 ? "" : "s");
     printf("ok 1 - no step breaks a promise\n");
     bad = never_live();
+    getrusage(RUSAGE_SELF, &used);
+    printf("# %ld s of processor time, %ld MB\n",
+           (long)used.ru_utime.tv_sec, used.ru_maxrss / 1024);
     if (bad != UINT32_MAX) {
         printf("# broken: I8: a side is alive and may be granted the "
                "generation, but can never be live\n");

@@ -135,7 +135,8 @@ void bak_thaw(struct bak *b, const struct frozen_bak *f, unsigned generation)
     b->promise = at(f->promise);
     b->heard = at(f->heard);
     b->logged = at(f->logged);
-    b->proved = f->flags & F_PROVED ? NOW : 0;
+    /* Any proof of before the last tick is as good as none. */
+    b->proved = f->flags & F_PROVED ? NOW : NOW - TICK - 1;
     b->moved = at(f->moved);
     b->heartbeat = NOW;
     b->until = f->flags & F_UNTIL ? at(f->until) : 0;
@@ -158,13 +159,14 @@ void bak_freeze(struct frozen_bak *f, const struct bak *b)
                          | (b->waiting ? F_WAITING : 0)
                          | (b->qemu_gone ? F_BAK_GONE : 0)
                          | (until ? F_UNTIL : 0)
-                         | (is_protected && b->proved != 0
-                            && b->proved > NOW - TICK ? F_PROVED : 0));
+                         | (is_protected && b->proved > NOW - TICK
+                                ? F_PROVED : 0));
     f->received = (uint8_t)b->received;
     f->executed = (uint8_t)b->executed;
     f->until = until ? ticks(b->until, 0, 100) : 0;
-    if (is_protected && b->executed < b->received) {
-        f->moved = ticks(b->moved, -STALL, 0);
+    if (is_protected) { /* without work it may be as long ago as it likes */
+        f->moved = b->executed < b->received ? ticks(b->moved, -STALL, 0)
+                                             : -STALL;
     }
     if (listening) {
         f->heard = ticks(b->heard, -1, 0);
