@@ -66,7 +66,7 @@ struct agent_json_server {
     struct agent_json *first;
 };
 
-static void release(struct agent_json *j)
+static void json_release(struct agent_json *j)
 {
     while (j->nfds) {
         close(j->fds[--j->nfds]);
@@ -96,13 +96,13 @@ static void enter(struct agent_json *j)
 static bool leave(struct agent_json *j)
 {
     if (--j->depth == 0 && j->detached && (j->over || !j->out)) {
-        release(j);
+        json_release(j);
         return false;
     }
     return !j->detached;
 }
 
-static void fail(struct agent_json *j, int code, const char *why)
+static void json_fail(struct agent_json *j, int code, const char *why)
 {
     struct ft_err err;
 
@@ -128,7 +128,7 @@ static void send_queued(struct agent_json *j)
                         o->sent ? 0 : o->nfds, &err);
         if (n < 0) {
             if (err.code != EAGAIN) {
-                fail(j, err.code, err.text);
+                json_fail(j, err.code, err.text);
             }
             break;
         }
@@ -153,10 +153,10 @@ static void send_queued(struct agent_json *j)
     }
 }
 
-static void refuse(struct agent_json *j, const char *why)
+static void json_refuse(struct agent_json *j, const char *why)
 {
     agent_json_send_error(j, "%s", why);
-    fail(j, EPROTO, why);
+    json_fail(j, EPROTO, why);
 }
 
 static void take_line(struct agent_json *j, char *line, size_t n)
@@ -168,9 +168,9 @@ static void take_line(struct agent_json *j, char *line, size_t n)
     msg = json_loadb(line, n, JSON_REJECT_DUPLICATES, &jerr);
     if (!msg) {
         snprintf(why, sizeof(why), "a line that is not JSON: %s", jerr.text);
-        refuse(j, why);
+        json_refuse(j, why);
     } else if (!json_is_object(msg)) {
-        refuse(j, "a line that is not a JSON object");
+        json_refuse(j, "a line that is not a JSON object");
     } else {
         j->ops->line(j, msg, j->arg);
     }
@@ -199,7 +199,7 @@ static void take_lines(struct agent_json *j)
     memmove(j->in, j->in + start, j->in_used - start);
     j->in_used -= start;
     if (!j->over && !j->detached && j->in_used >= FT_JSON_LINE_MAX) {
-        refuse(j, "a line that is too long");
+        json_refuse(j, "a line that is too long");
     }
 }
 
@@ -220,7 +220,7 @@ static bool make_room(struct agent_json *j)
     return true;
 }
 
-static void receive(struct agent_json *j)
+static void json_receive(struct agent_json *j)
 {
     struct ft_err err;
     int fds[FT_FDS_MAX];
@@ -229,14 +229,14 @@ static void receive(struct agent_json *j)
     ssize_t n;
 
     if (!make_room(j)) {
-        fail(j, ENOMEM, "no memory for a line");
+        json_fail(j, ENOMEM, "no memory for a line");
         return;
     }
     n = ft_recv_fds(j->fd, j->in + j->in_used, j->in_size - j->in_used, fds,
                     FT_FDS_MAX, &nfds, &err);
     if (n < 0) {
         if (err.code != EAGAIN) {
-            fail(j, err.code, err.text);
+            json_fail(j, err.code, err.text);
         }
         return;
     }
@@ -249,19 +249,19 @@ static void receive(struct agent_json *j)
         }
     }
     if (excess) {
-        refuse(j, "too many descriptors that no command takes");
+        json_refuse(j, "too many descriptors that no command takes");
         return;
     }
     if (!n) {
-        fail(j, 0, j->in_used ? "closed inside a line"
-                              : "closed by the other side");
+        json_fail(j, 0, j->in_used ? "closed inside a line"
+                  : "closed by the other side");
         return;
     }
     j->in_used += (size_t)n;
     take_lines(j);
 }
 
-static void watch_cb(struct ft_watch *w, int events, void *arg)
+static void json_watch_cb(struct ft_watch *w, int events, void *arg)
 {
     struct agent_json *j = arg;
 
@@ -271,7 +271,7 @@ static void watch_cb(struct ft_watch *w, int events, void *arg)
         send_queued(j);
     }
     if ((events & EV_READ) && !j->over && !j->detached) {
-        receive(j);
+        json_receive(j);
     }
     leave(j);
 }
@@ -301,7 +301,7 @@ struct agent_json *agent_json_open(struct ev_loop *loop, int fd,
     j->ops = ops;
     j->arg = arg;
     j->out_last = &j->out;
-    ft_watch_init(&j->watch, loop, fd, watch_cb, j);
+    ft_watch_init(&j->watch, loop, fd, json_watch_cb, j);
     ft_timer_init(&j->linger, loop, linger_cb, j);
     ft_watch_set(&j->watch, EV_READ);
     return j;
@@ -359,7 +359,7 @@ int agent_json_send(struct agent_json *j, json_t *msg, const int *fds,
     enter(j);
     send_queued(j);
     if (j->out_bytes > AGENT_JSON_QUEUE_MAX) {
-        fail(j, ENOBUFS, "the other side does not read");
+        json_fail(j, ENOBUFS, "the other side does not read");
     }
     rc = j->over ? -1 : 0;
     leave(j);
@@ -448,7 +448,7 @@ void agent_json_close(struct agent_json *j)
 
 /* ---- listener ---- */
 
-static void accept_cb(struct ft_watch *w, int events, void *arg)
+static void json_accept_cb(struct ft_watch *w, int events, void *arg)
 {
     struct agent_json_server *s = arg;
     struct agent_json *j;
@@ -506,7 +506,7 @@ struct agent_json_server *agent_json_listen(
     s->ops = ops;
     s->opened = opened;
     s->arg = arg;
-    ft_listener_init(&s->listener, loop, s->fd, accept_cb, s);
+    ft_listener_init(&s->listener, loop, s->fd, json_accept_cb, s);
     return s;
 }
 

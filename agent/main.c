@@ -208,7 +208,7 @@ void agent_ready(struct agent *a)
     }
 }
 
-static void on_ready(struct ft_timer *t, void *arg)
+static void on_ready_latest(struct ft_timer *t, void *arg)
 {
     (void)t;
     agent_ready(arg);
@@ -265,7 +265,7 @@ int main(int argc, char **argv)
     ft_info("%s: agent of %s on %s, pid %d", a.object, a.uuid,
             a.options.host_name, (int)getpid());
     agent_vm_start(&a);
-    ft_timer_init(&a.ready, a.loop, on_ready, &a);
+    ft_timer_init(&a.ready, a.loop, on_ready_latest, &a);
     ft_timer_after(&a.ready, READY_LATEST);
     ev_run(a.loop, 0);
     ft_info("%s: the agent ends", a.object);

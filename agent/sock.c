@@ -191,13 +191,14 @@ static void on_line(struct agent_json *j, json_t *line, void *arg)
     agent_json_send_ok(j);
 }
 
-static void on_gone(struct agent_json *j, const struct ft_err *why, void *arg)
+static void on_client_gone(struct agent_json *j, const struct ft_err *why,
+                           void *arg)
 {
     (void)why, (void)arg;
     agent_json_close(j);
 }
 
-static const struct agent_json_ops json_ops = { on_line, on_gone };
+static const struct agent_json_ops json_ops = { on_line, on_client_gone };
 
 static void on_opened(struct agent_json *j, void *arg)
 {

@@ -234,7 +234,7 @@ static void on_closed(void *opaque, const char *why)
     }
 }
 
-static void on_gone(void *opaque)
+static void on_qemu_gone(void *opaque)
 {
     struct agent *a = opaque;
 
@@ -271,7 +271,7 @@ static void on_mute(struct ft_timer *t, void *arg)
 }
 
 static const struct ft_vmlink_ops vmlink_ops = {
-    on_message, on_closed, on_gone
+    on_message, on_closed, on_qemu_gone
 };
 
 static void on_retry(struct ft_timer *t, void *arg)
@@ -318,7 +318,7 @@ bool agent_is_busy(const struct agent *a)
 }
 
 /* What makes either role impossible. */
-static int check(struct agent *a, struct ft_err *err)
+static int check_possible(struct agent *a, struct ft_err *err)
 {
     if (strcmp(a->options.failover_fence, "none") != 0) {
         return ft_err_set(err, ENOTSUP, "%s: [failover] fence=%s: this "
@@ -336,7 +336,7 @@ static int check(struct agent *a, struct ft_err *err)
 int agent_protect(struct agent *a, const struct pri_pair *pair,
                   struct ft_err *err)
 {
-    if (check(a, err) < 0) {
+    if (check_possible(a, err) < 0) {
         return -1;
     }
     if (a->pri == NULL) {
@@ -367,7 +367,7 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
 int agent_backup(struct agent *a, struct bak_driver_config *c,
                  struct ft_err *err)
 {
-    if (check(a, err) < 0) {
+    if (check_possible(a, err) < 0) {
         return -1;
     }
     if (a->bak != NULL || a->pri != NULL || !a->qemu.incoming) {

@@ -40,7 +40,7 @@
 
 /* ---- life and death ---- */
 
-static void release(struct lc_conn *c)
+static void conn_release(struct lc_conn *c)
 {
     lc_queue_free(&c->in);
     lc_queue_free(&c->out);
@@ -71,7 +71,7 @@ bool lc_conn_leave(struct lc_conn *c)
 {
     if (--c->depth == 0 && c->freed) {
         SSL_free(c->ssl);
-        release(c);
+        conn_release(c);
         return false;
     }
     return !c->freed;
@@ -91,7 +91,7 @@ void lc_conn_free(struct lc_conn *c)
 
 static void update_watch(struct lc_conn *c);
 
-static void fail(struct lc_conn *c, const struct ft_err *err)
+static void conn_fail(struct lc_conn *c, const struct ft_err *err)
 {
     if (c->state == CONN_OVER) {
         return;
@@ -111,7 +111,7 @@ void lc_conn_failf(struct lc_conn *c, int code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(err.text, sizeof(err.text), fmt, ap);
     va_end(ap);
-    fail(c, &err);
+    conn_fail(c, &err);
 }
 
 static void dead_cb(struct ev_loop *loop, ev_prepare *w, int revents)
@@ -139,7 +139,7 @@ static void tls_failed(struct lc_conn *c, int error, int sys)
     struct ft_err err;
 
     lc_tls_explain(&c->check, c->state == CONN_HANDSHAKE, error, sys, &err);
-    fail(c, &err);
+    conn_fail(c, &err);
 }
 
 static bool write_some(struct lc_conn *c)
@@ -332,7 +332,7 @@ static void receive_and_drop(struct lc_conn *c)
     }
 }
 
-static void receive(struct lc_conn *c)
+static void conn_receive(struct lc_conn *c)
 {
     switch (c->state) {
     case CONN_FRAMES:
@@ -349,14 +349,14 @@ static void receive(struct lc_conn *c)
     }
 }
 
-static void again_cb(struct ft_timer *t, void *arg)
+static void conn_again_cb(struct ft_timer *t, void *arg)
 {
     struct lc_conn *c = arg;
 
     (void)t;
     lc_conn_enter(c);
     if (!c->paused || c->state == CONN_RAW) {
-        receive(c);
+        conn_receive(c);
     }
     if (!c->freed) {
         update_watch(c);
@@ -411,7 +411,7 @@ static void handshake(struct lc_conn *c)
         update_watch(c);
         c->ops->ready(c, c->arg);
         if (!c->freed) {
-            receive(c);
+            conn_receive(c);
         }
         return;
     }
@@ -425,7 +425,7 @@ static void handshake(struct lc_conn *c)
     }
 }
 
-static void watch_cb(struct ft_watch *w, int events, void *arg)
+static void conn_watch_cb(struct ft_watch *w, int events, void *arg)
 {
     struct lc_conn *c = arg;
 
@@ -447,7 +447,7 @@ static void watch_cb(struct ft_watch *w, int events, void *arg)
         }
         /* a relay looks at both directions, also when it does not read */
         if (!c->freed && (!c->paused || c->state == CONN_RAW)) {
-            receive(c);
+            conn_receive(c);
         }
         break;
     default:
@@ -459,7 +459,7 @@ static void watch_cb(struct ft_watch *w, int events, void *arg)
     lc_conn_leave(c);
 }
 
-static void timer_cb(struct ft_timer *t, void *arg)
+static void conn_timer_cb(struct ft_timer *t, void *arg)
 {
     struct lc_conn *c = arg;
 
@@ -556,9 +556,9 @@ struct lc_conn *lc_conn_new(const struct lc_conn_config *config,
              config->peer ? config->peer : "unknown");
     lc_channel_init(&c->channel, config->kind, side, &config->pair,
                     config->generation);
-    ft_watch_init(&c->watch, c->loop, -1, watch_cb, c);
-    ft_timer_init(&c->timer, c->loop, timer_cb, c);
-    ft_timer_init(&c->again, c->loop, again_cb, c);
+    ft_watch_init(&c->watch, c->loop, -1, conn_watch_cb, c);
+    ft_timer_init(&c->timer, c->loop, conn_timer_cb, c);
+    ft_timer_init(&c->again, c->loop, conn_again_cb, c);
     ev_prepare_init(&c->flush, flush_cb);
     ev_set_priority(&c->flush, EV_MINPRI);
     c->flush.data = c;
@@ -574,11 +574,11 @@ void lc_conn_start_tls(struct lc_conn *c)
     c->ssl = lc_tls_session(c->tls, c->fd, c->side == LC_ACCEPTOR, &c->check,
                             &err);
     if (!c->ssl) {
-        fail(c, &err);
+        conn_fail(c, &err);
         return;
     }
     c->state = CONN_HANDSHAKE;
-    ft_watch_init(&c->watch, c->loop, c->fd, watch_cb, c);
+    ft_watch_init(&c->watch, c->loop, c->fd, conn_watch_cb, c);
     ft_watch_set(&c->watch, EV_READ | EV_WRITE);
     ft_timer_after(&c->timer, c->timeout);
 }

@@ -41,7 +41,7 @@ struct lc_relay {
     bool freed;
 };
 
-static void release(struct lc_relay *r)
+static void relay_release(struct lc_relay *r)
 {
     free(r);
 }
@@ -58,7 +58,7 @@ static void stop(struct lc_relay *r)
     }
 }
 
-static void finish(struct lc_relay *r, const struct ft_err *err)
+static void relay_finish(struct lc_relay *r, const struct ft_err *err)
 {
     if (!r->over) {
         r->over = true;
@@ -72,7 +72,7 @@ static void fail_unix(struct lc_relay *r, int code, const char *what)
     struct ft_err err;
 
     ft_err_sys(&err, code, "clone stream: the emulator's socket: %s", what);
-    finish(r, &err);
+    relay_finish(r, &err);
 }
 
 /* Returns whether something moved. */
@@ -166,7 +166,7 @@ static void pump(struct lc_relay *r)
         return;
     }
     if (r->unix_ended && r->peer_ended && lc_conn_raw_ended(r->conn)) {
-        finish(r, NULL);
+        relay_finish(r, NULL);
         return;
     }
     lc_conn_pause(r->conn, r->in_used != 0);
@@ -178,34 +178,34 @@ static void pump(struct lc_relay *r)
     }
 }
 
-static void run(struct lc_relay *r)
+static void relay_run(struct lc_relay *r)
 {
     r->depth++;
     if (!r->over) {
         pump(r);
     }
     if (--r->depth == 0 && r->freed) {
-        release(r);
+        relay_release(r);
     }
 }
 
 static void conn_event(struct lc_conn *c, void *arg)
 {
     (void)c;
-    run(arg);
+    relay_run(arg);
 }
 
-static void watch_cb(struct ft_watch *w, int events, void *arg)
+static void relay_watch_cb(struct ft_watch *w, int events, void *arg)
 {
     (void)w;
     (void)events;
-    run(arg);
+    relay_run(arg);
 }
 
-static void again_cb(struct ft_timer *t, void *arg)
+static void relay_again_cb(struct ft_timer *t, void *arg)
 {
     (void)t;
-    run(arg);
+    relay_run(arg);
 }
 
 static void conn_ready(struct lc_conn *c, void *arg)
@@ -232,9 +232,9 @@ static void conn_closed(struct lc_conn *c, const struct ft_err *why,
     (void)c;
     r->depth++;
     ft_err_prefix(&err, "clone stream");
-    finish(r, &err);
+    relay_finish(r, &err);
     if (--r->depth == 0 && r->freed) {
-        release(r);
+        relay_release(r);
     }
 }
 
@@ -264,8 +264,8 @@ struct lc_relay *lc_relay_start(struct ev_loop *loop, struct lc_conn *c,
     r->fd = fd;
     r->done = done;
     r->arg = arg;
-    ft_watch_init(&r->watch, loop, fd, watch_cb, r);
-    ft_timer_init(&r->again, loop, again_cb, r);
+    ft_watch_init(&r->watch, loop, fd, relay_watch_cb, r);
+    ft_timer_init(&r->again, loop, relay_again_cb, r);
     lc_conn_set_arg(c, &conn_ops, r);
     lc_conn_raw(c, conn_event, r);
     ft_timer_after(&r->again, 0);
@@ -286,6 +286,6 @@ void lc_relay_free(struct lc_relay *r)
     stop(r);
     r->freed = true;
     if (!r->depth) {
-        release(r);
+        relay_release(r);
     }
 }

@@ -41,7 +41,7 @@ struct lc_server {
     uint16_t port;
 };
 
-static void forget(struct pending *p)
+static void server_forget(struct pending *p)
 {
     struct lc_server *s = p->server;
 
@@ -56,10 +56,10 @@ static void forget(struct pending *p)
     free(p);
 }
 
-static void refuse(struct pending *p, const char *why)
+static void server_refuse(struct pending *p, const char *why)
 {
     ft_warning("connection from %s: %s", p->from, why);
-    forget(p);
+    server_forget(p);
 }
 
 static void hand_on(struct pending *p)
@@ -72,13 +72,13 @@ static void hand_on(struct pending *p)
 
     why = lc_decode_preamble(&preamble, p->bytes);
     if (why) {
-        refuse(p, why);
+        server_refuse(p, why);
         return;
     }
     fd = p->fd;
     p->fd = -1;
     memcpy(from, p->from, sizeof(from));
-    forget(p);
+    server_forget(p);
     s->fn(fd, preamble.kind, &preamble.vm, from, s->arg);
 }
 
@@ -93,13 +93,13 @@ static void read_cb(struct ft_watch *w, int events, void *arg)
     n = recv(p->fd, p->bytes + p->used, sizeof(p->bytes) - p->used, 0);
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR) {
-            refuse(p, strerror(errno));
+            server_refuse(p, strerror(errno));
         }
         return;
     }
     if (n == 0) {
-        refuse(p, p->used ? "closed inside the preamble"
-                          : "closed without a preamble");
+        server_refuse(p, p->used ? "closed inside the preamble"
+                      : "closed without a preamble");
         return;
     }
     p->used += (size_t)n;
@@ -111,7 +111,7 @@ static void read_cb(struct ft_watch *w, int events, void *arg)
 static void late_cb(struct ft_timer *t, void *arg)
 {
     (void)t;
-    refuse(arg, "no preamble within 5 s");
+    server_refuse(arg, "no preamble within 5 s");
 }
 
 static void name_peer(char *to, size_t cap, const struct sockaddr *sa,
@@ -127,7 +127,7 @@ static void name_peer(char *to, size_t cap, const struct sockaddr *sa,
     }
 }
 
-static void accept_cb(struct ft_watch *w, int events, void *arg)
+static void server_accept_cb(struct ft_watch *w, int events, void *arg)
 {
     struct lc_server *s = arg;
     struct sockaddr_storage sa;
@@ -166,7 +166,7 @@ static void accept_cb(struct ft_watch *w, int events, void *arg)
     ft_watch_set(&p->watch, EV_READ);
     ft_timer_after(&p->timer, LC_SERVER_SECONDS * FT_NS_PER_S);
     if (s->pending > LC_SERVER_PENDING) {
-        refuse(s->first, "too many connections without a preamble");
+        server_refuse(s->first, "too many connections without a preamble");
     }
 }
 
@@ -189,7 +189,8 @@ static int add_socket(struct lc_server *s, const struct addrinfo *a,
         return -1;
     }
     s->fd[s->sockets] = fd;
-    ft_listener_init(&s->listener[s->sockets], s->loop, fd, accept_cb, s);
+    ft_listener_init(&s->listener[s->sockets], s->loop, fd, server_accept_cb,
+                     s);
     s->sockets++;
     return 0;
 }
@@ -278,7 +279,7 @@ void lc_server_close(struct lc_server *s)
         return;
     }
     while (s->first) {
-        forget(s->first);
+        server_forget(s->first);
     }
     for (i = 0; i < s->sockets; i++) {
         ft_listener_stop(&s->listener[i]);

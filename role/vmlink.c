@@ -61,7 +61,7 @@ static void on_close_later(struct ft_timer *t, void *arg)
 }
 
 /* Close now, tell the owner from the loop. */
-static void fail(struct ft_vmlink *v, const char *why)
+static void vmlink_fail(struct ft_vmlink *v, const char *why)
 {
     if (v->sock >= 0) {
         stop_sock(v);
@@ -72,8 +72,8 @@ static void fail(struct ft_vmlink *v, const char *why)
 
 /* ---- receiving ---------------------------------------------------------- */
 
-static const char *check(struct ft_vmlink *v, const uint8_t *p, size_t n,
-                         struct lc_frame *frame, struct lc_msg *msg)
+static const char *check_frame(struct ft_vmlink *v, const uint8_t *p, size_t n,
+                               struct lc_frame *frame, struct lc_msg *msg)
 {
     const char *wrong;
 
@@ -99,7 +99,7 @@ static const char *check(struct ft_vmlink *v, const uint8_t *p, size_t n,
 }
 
 /* One packet. Returns false when there is none, or the socket has failed. */
-static bool receive(struct ft_vmlink *v)
+static bool vmlink_receive(struct ft_vmlink *v)
 {
     uint8_t packet[PACKET_MAX];
     int fds[FT_FDS_MAX];
@@ -114,7 +114,7 @@ static bool receive(struct ft_vmlink *v)
                     &err);
     if (n < 0) {
         if (err.code != EAGAIN && err.code != EINTR) {
-            fail(v, err.text);
+            vmlink_fail(v, err.text);
         }
         return false;
     }
@@ -122,12 +122,12 @@ static bool receive(struct ft_vmlink *v)
         close(fds[i]); /* QEMU has no reason to send any */
     }
     if (n == 0) {
-        fail(v, "QEMU closed it");
+        vmlink_fail(v, "QEMU closed it");
         return false;
     }
-    wrong = check(v, packet, (size_t)n, &frame, &msg);
+    wrong = check_frame(v, packet, (size_t)n, &frame, &msg);
     if (wrong != NULL) {
-        fail(v, wrong);
+        vmlink_fail(v, wrong);
         return false;
     }
     v->ops->message(v->opaque, &frame, &msg);
@@ -137,7 +137,7 @@ static bool receive(struct ft_vmlink *v)
 bool ft_vmlink_drain(struct ft_vmlink *v)
 {
     v->draining = true;
-    while (!v->dead && v->sock >= 0 && receive(v)) {
+    while (!v->dead && v->sock >= 0 && vmlink_receive(v)) {
     }
     v->draining = false;
     if (v->dead) {
@@ -270,7 +270,7 @@ int ft_vmlink_send(struct ft_vmlink *v, const lc_id *pair,
      * has not read for long, so that counts as a failure too. */
     if (ft_send_fds(v->sock, packet, bytes, fds, (size_t)n, err) < 0) {
         ft_err_prefix(err, "vmlink: send %s", lc_type_name(msg->type));
-        fail(v, err->text);
+        vmlink_fail(v, err->text);
         return -1;
     }
     return 0;

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static void forget(struct ft_vmring *v)
+static void vmring_clear(struct ft_vmring *v)
 {
     memset(v, 0, sizeof(*v));
     for (int i = 0; i < FT_VMRING_FDS; i++) {
@@ -37,7 +37,7 @@ int ft_vmring_create(struct ft_vmring *v, uint64_t size, enum ft_gate gate,
     const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
     int fd;
 
-    forget(v);
+    vmring_clear(v);
     fd = memfd_create("lockstep-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     v->fd[FT_VMRING_MEMFD] = fd;
     if (fd < 0 || ftruncate(fd, (off_t)(FT_RING_DATA + size)) < 0 ||
@@ -75,7 +75,7 @@ void ft_vmring_destroy(struct ft_vmring *v)
             close(v->fd[i]);
         }
     }
-    forget(v);
+    vmring_clear(v);
 }
 
 void ft_vmring_set_gate(struct ft_vmring *v, enum ft_gate gate)

@@ -52,7 +52,7 @@ static void over(struct tas_driver *d, enum tas_result result)
     d->decided(d, op, generation, result, d->arg);
 }
 
-static void step(struct tas_driver *d, struct tas_event *ev)
+static void arbiter_step(struct tas_driver *d, struct tas_event *ev)
 {
     struct tas_update up;
     unsigned i;
@@ -109,7 +109,7 @@ static void on_answer(const struct tas_answer *a, void *arg)
                d->core.op == TAS_OP_TAKE) {
         note_trouble(d, "arbiter: it has no record of this VM");
     }
-    step(d, &ev);
+    arbiter_step(d, &ev);
 }
 
 static void on_timer(struct ft_timer *t, void *arg)
@@ -125,7 +125,7 @@ static void on_timer(struct ft_timer *t, void *arg)
     if (d->core.state == TAS_ST_READING || d->core.state == TAS_ST_TRYING) {
         note_trouble(d, "arbiter: the storage does not answer");
     }
-    step(d, &ev);
+    arbiter_step(d, &ev);
 }
 
 struct tas_driver *tas_driver_open(
@@ -172,7 +172,7 @@ void tas_driver_begin(struct tas_driver *d, enum tas_op op,
     };
 
     d->trouble[0] = '\0';
-    step(d, &ev);
+    arbiter_step(d, &ev);
 }
 
 void tas_driver_stop(struct tas_driver *d)
@@ -180,7 +180,7 @@ void tas_driver_stop(struct tas_driver *d)
     struct tas_event ev = { .kind = TAS_EV_STOP };
 
     d->trouble[0] = '\0';
-    step(d, &ev);
+    arbiter_step(d, &ev);
 }
 
 const char *tas_driver_trouble(const struct tas_driver *d)

@@ -493,8 +493,8 @@ static enum tas_status add_record(const char *folder, enum tas_kind kind,
     return status;
 }
 
-static int make_folder(const char *dir, const char *folder,
-                       struct ft_err *err)
+static int make_vm_folder(const char *dir, const char *folder,
+                          struct ft_err *err)
 {
     if (mkdir(folder, 0755) == 0) {
         return sync_folder(dir, err);
@@ -544,7 +544,7 @@ enum tas_status tas_file_write(const char *dir, const struct tas_who *who,
     if (seen.generation >= generation) {
         return TAS_MISCOMPARE;
     }
-    if (make_folder(dir, folder, err) < 0) {
+    if (make_vm_folder(dir, folder, err) < 0) {
         return TAS_UNKNOWN;
     }
     status = supersede(folder, who, &seen, err);

@@ -228,7 +228,7 @@ static int await_free(struct contender *c, uint64_t g, struct ft_err *err)
 }
 
 /* 1 won, 0 lost, -1 err. As the core does it. */
-static int take(struct contender *c, uint64_t g, struct ft_err *err)
+static int try_to_win(struct contender *c, uint64_t g, struct ft_err *err)
 {
     int tries;
 
@@ -258,7 +258,7 @@ static int take(struct contender *c, uint64_t g, struct ft_err *err)
 static int take_timed(struct contender *c, uint64_t g, struct ft_err *err)
 {
     ft_ns begin = ft_monotonic();
-    int won = take(c, g, err);
+    int won = try_to_win(c, g, err);
     double ms = (double)(ft_monotonic() - begin) / 1e6;
 
     c->total_ms += ms;

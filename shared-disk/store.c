@@ -85,7 +85,7 @@ static void run_read(struct job *j)
     memcpy(a->owner, b.host, sizeof(a->owner));
 }
 
-static void run(void *arg)
+static void run_job(void *arg)
 {
     struct job *j = arg;
 
@@ -104,7 +104,7 @@ static void run(void *arg)
 
 /* ---- in the loop ---- */
 
-static void begin(struct tas_store *s, const struct tas_effect *effect);
+static void submit_job(struct tas_store *s, const struct tas_effect *effect);
 
 static void done(void *arg)
 {
@@ -116,12 +116,12 @@ static void done(void *arg)
     s->busy = false;
     if (s->waiting) {
         s->waiting = false;
-        begin(s, &s->next);
+        submit_job(s, &s->next);
     }
     s->answer(&answer, s->arg);
 }
 
-static void begin(struct tas_store *s, const struct tas_effect *effect)
+static void submit_job(struct tas_store *s, const struct tas_effect *effect)
 {
     struct job *j = calloc(1, sizeof(*j));
 
@@ -132,7 +132,7 @@ static void begin(struct tas_store *s, const struct tas_effect *effect)
     j->effect = *effect;
     j->who = s->who;
     memcpy(j->dir, s->dir, sizeof(j->dir));
-    if (ft_worker_submit(s->worker, run, done, j) < 0) {
+    if (ft_worker_submit(s->worker, run_job, done, j) < 0) {
         free(j);
         return;
     }
@@ -145,7 +145,7 @@ void tas_store_do(struct tas_store *s, const struct tas_effect *effect)
         s->next = *effect;
         s->waiting = true;
     } else {
-        begin(s, effect);
+        submit_job(s, effect);
     }
 }
 

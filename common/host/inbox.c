@@ -7,7 +7,7 @@
 
 #include "common/host/log.h"
 
-static void on_deadline(struct ft_timer *t, void *arg)
+static void inbox_on_deadline(struct ft_timer *t, void *arg)
 {
     struct ft_inbox *in = arg;
 
@@ -22,7 +22,7 @@ void ft_inbox_init(struct ft_inbox *in, struct ev_loop *loop,
     in->arg = arg;
     in->first = in->count = 0;
     in->stepping = false;
-    ft_timer_init(&in->deadline, loop, on_deadline, in);
+    ft_timer_init(&in->deadline, loop, inbox_on_deadline, in);
     ev_set_priority(&in->deadline.w, EV_MINPRI);
 }
 

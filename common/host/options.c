@@ -128,7 +128,7 @@ static int assign(struct ft_options *o, const struct option *d,
     return 0;
 }
 
-static const struct option *find(const char *section, const char *key)
+static const struct option *find_option(const char *section, const char *key)
 {
     size_t i;
 
@@ -216,7 +216,7 @@ static int on_setting(void *arg, const char *section, const char *key,
                       const char *value)
 {
     struct parse *p = arg;
-    const struct option *d = find(section, key);
+    const struct option *d = find_option(section, key);
 
     if (p->err.code) {
         return 1;
@@ -286,7 +286,7 @@ int ft_options_set(struct ft_options *o, const char *assignment,
         return ft_err_set(err, EINVAL, "%s: not of the form "
                           "section.key=value", assignment);
     }
-    d = find(section, key);
+    d = find_option(section, key);
     if (!d) {
         return say_unknown(section, key, err);
     }
@@ -322,7 +322,7 @@ static void print_filled(FILE *to, const char *prefix, const char *text)
     fputc('\n', to);
 }
 
-static void describe(char *to, size_t cap, const struct option *d)
+static void describe_option(char *to, size_t cap, const struct option *d)
 {
     size_t n = (size_t)snprintf(to, cap, "%s", d->meaning);
 
@@ -358,7 +358,7 @@ void ft_options_help(FILE *to)
             }
             fputs("  ", to);
             print_default(to, &options[i]);
-            describe(text, sizeof(text), &options[i]);
+            describe_option(text, sizeof(text), &options[i]);
             print_filled(to, "      ", text);
         }
     }
@@ -377,7 +377,7 @@ void ft_options_sample(FILE *to)
             if (strcmp(options[i].section, sections[s].name)) {
                 continue;
             }
-            describe(text, sizeof(text), &options[i]);
+            describe_option(text, sizeof(text), &options[i]);
             print_filled(to, "# ", text);
             fputc('#', to);
             print_default(to, &options[i]);

@@ -18,7 +18,7 @@
 #include "shared-disk/file.h"
 #include "shared-disk/selftest.h"
 
-static int usage(FILE *to)
+static int arbiter_usage(FILE *to)
 {
     fputs("Usage: lockstep arbiter format [--force] URI|FOLDER\n"
           "       lockstep arbiter show [URI|FOLDER]\n"
@@ -36,7 +36,7 @@ static int usage(FILE *to)
     return to == stdout ? CLI_OK : CLI_USAGE;
 }
 
-static int fail(const struct ft_err *err)
+static int arbiter_failed(const struct ft_err *err)
 {
     fprintf(stderr, "lockstep: %s\n", err->text);
     return CLI_FAILED;
@@ -48,7 +48,7 @@ static int format(const char *dir, bool force)
     struct ft_err err;
 
     if (tas_file_format(dir, force, id, &err) < 0)
-        return fail(&err);
+        return arbiter_failed(&err);
     printf("%s is an arbiter, id %s\n"
            "Set [arbiter] uri=file:%s in lockstepd.conf on both hosts.\n",
            dir, id, dir);
@@ -81,10 +81,10 @@ static int show(const char *dir)
     unsigned n = 0;
 
     if (tas_file_id(dir, id, &err) < 0)
-        return fail(&err);
+        return arbiter_failed(&err);
     printf("arbiter file:%s, id %s\n", dir, id);
     if (tas_file_each(dir, show_record, &n, &err) < 0)
-        return fail(&err);
+        return arbiter_failed(&err);
     if (!n)
         puts("no records");
     return CLI_OK;
@@ -108,7 +108,7 @@ static int test(const struct ft_options *o, const char *uri, unsigned rounds,
     struct ft_err err;
 
     if (tas_selftest_run(&t, &r, &err) < 0)
-        return fail(&err);
+        return arbiter_failed(&err);
     printf("%s: %u rounds, exactly one winner in each (%u here); "
            "test-and-set %.1f ms on average, %.1f ms at worst\n", uri,
            r.rounds, r.won, r.mean_ms, r.worst_ms);
@@ -143,15 +143,15 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
         } else if (c == 'w')
             with = optarg;
         else
-            return usage(c == 'h' ? stdout : stderr);
+            return arbiter_usage(c == 'h' ? stdout : stderr);
     }
     if (!what || optind < argc - 1)
-        return usage(stderr);
+        return arbiter_usage(stderr);
     if (!strcmp(what, "help") || !strcmp(what, "--help"))
-        return usage(stdout);
+        return arbiter_usage(stdout);
     uri = optind < argc ? argv[optind] : o->arbiter_uri;
     if (optind == argc && !strcmp(what, "format"))
-        return usage(stderr);
+        return arbiter_usage(stderr);
     if (!*uri) {
         fputs("lockstep: no arbiter is named: name one, or set [arbiter] "
               "uri= in lockstepd.conf\n", stderr);
@@ -163,12 +163,12 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
     }
     dir = tas_file_dir(uri, &err);
     if (!dir)
-        return fail(&err);
+        return arbiter_failed(&err);
     if (!strcmp(what, "format"))
         return format(dir, force);
     if (!strcmp(what, "show"))
         return show(dir);
     if (!strcmp(what, "test"))
         return test(o, uri, (unsigned)rounds, with);
-    return usage(stderr);
+    return arbiter_usage(stderr);
 }

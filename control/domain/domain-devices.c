@@ -291,8 +291,8 @@ static void check_device(const xmlNode *d, const struct dom_options *opt,
     }
 }
 
-static void check_type(const xmlNode *root, const struct dom_options *opt,
-                       struct dom_report *r)
+static void check_domain_type(const xmlNode *root, const struct dom_options *opt,
+                              struct dom_report *r)
 {
     const char *type = dom_attr(root, "type");
     const xmlNode *os = dom_path(root, "os/type");
@@ -327,7 +327,7 @@ void dom_check(xmlDoc *doc, const struct dom_options *opt,
                                       false);
     int vcpus = vcpu ? atoi(dom_text(vcpu)) : 1;
 
-    check_type(root, opt, r);
+    check_domain_type(root, opt, r);
     if (vcpus != 1)
         dom_say(r, DOM_REFUSED, "vcpu", "set <vcpu>1</vcpu> ('virsh "
                 "setvcpus DOMAIN 1 --config --maximum')",

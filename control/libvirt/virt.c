@@ -317,8 +317,8 @@ int virt_make_permanent(struct virt *v, const char *uuid,
     return rc;
 }
 
-static int keep_copy(struct virt *v, virDomainPtr dom, const char *uuid,
-                     struct ft_err *err)
+static int keep_definition(struct virt *v, virDomainPtr dom, const char *uuid,
+                           struct ft_err *err)
 {
     char *text = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE |
                                      VIR_DOMAIN_XML_SECURE);
@@ -350,7 +350,7 @@ int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err)
     if (virDomainIsActive(dom) == 1)
         rc = ft_err_set(err, EBUSY, "domain %s: it is active on %s",
                         virDomainGetName(dom), v->host);
-    else if (keep_copy(v, dom, uuid, err) < 0)
+    else if (keep_definition(v, dom, uuid, err) < 0)
         rc = -1;
     else if (virDomainUndefine(dom) < 0)
         rc = virt_error(err, "domain %s: its old definition on %s cannot be "

@@ -392,7 +392,7 @@ static int start_domain(struct session *s, const char *xml,
 }
 
 /* The file beside the emulator may be of another one. */
-static int check_greeting(struct session *s, struct ft_err *err)
+static int check_replica_build(struct session *s, struct ft_err *err)
 {
     json_t *status;
     int rc;
@@ -438,7 +438,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         ft_err_prefix(err, "domain %s: on %s", vm->name, host_of(s));
         return NULL;
     }
-    if (check_greeting(s, err) < 0)
+    if (check_replica_build(s, err) < 0)
         return NULL;
     keeper_start(s->ctl, vm);
     ft_info("pair %s: replica started for %s, generation %llu", vm->name,
