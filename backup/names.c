@@ -16,6 +16,6 @@ enum ft_pair_state bak_pair_state(enum bak_state s)
     return s < BAK_ST_COUNT ? pairs[s] : FT_PAIR_UNKNOWN;
 }
 
-FT_WORDS(bak_state_name, bak_state, BAK_STATES, FT_WORD)
-FT_WORDS(bak_event_name, bak_event_kind, BAK_EVENTS, FT_WORD)
-FT_WORDS(bak_reason_text, bak_reason, BAK_REASONS, FT_WORD)
+FT_WORDS(bak_state_name, bak_state, BAK_STATES)
+FT_WORDS(bak_event_name, bak_event_kind, BAK_EVENTS)
+FT_WORDS(bak_reason_text, bak_reason, BAK_REASONS)

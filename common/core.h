@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * core.h - what a role's core makes of its table events.tbl.h
+ * core.h - what a core makes of its table: enums, words, sets of states
  *
- * The table has a row for each state, event, effect and reason, under the name
- * that the code uses: PRI_ST_ALONE is found there, with what it means. A list
- * of the table, such as PRI_STATES(S), calls S once for each row; S is one of
- * the columns below:
+ * A table (primary/events.tbl.h, backup/events.tbl.h, shared-disk/arbiter.h,
+ * common/pair-state.tbl.h) has a row for each state, event, effect and reason,
+ * under the name that the code uses: PRI_ST_ALONE is found there, with what it
+ * means. A list of it, such as PRI_STATES(S), calls S once for each row; S is
+ * one of the columns below:
  *
  *   enum pri_state { PRI_STATES(FT_NAME) PRI_ST_COUNT };
  */
@@ -18,12 +19,11 @@
 #define FT_WORD(name, word, ...) word,          /* for people: a text */
 #define FT_THIRD(name, word, third) third,
 
-/* Defines `const char *function(enum type value)`: the text in this column of
- * value's row. */
-#define FT_WORDS(function, type, LIST, column)                             \
+/* Defines `const char *function(enum type value)`: the text of value's row. */
+#define FT_WORDS(function, type, LIST)                                     \
     const char *function(enum type value)                                  \
     {                                                                      \
-        static const char *const words[] = { LIST(column) };               \
+        static const char *const words[] = { LIST(FT_WORD) };              \
                                                                            \
         return (size_t)value < sizeof(words) / sizeof(words[0])            \
                    ? words[value] : "?";                                   \

@@ -4,14 +4,7 @@
 
 #include <string.h>
 
-static const char *const words[] = {
-    "",
-#define S(NAME, word, who, meaning) word,
-    FT_PAIR_STATES(S)
-#undef S
-};
-_Static_assert(sizeof(words) / sizeof(words[0]) == FT_PAIR_COUNT,
-               "one word for each state");
+static const char *const words[] = { "", FT_PAIR_STATES(FT_WORD) };
 
 const char *ft_pair_state_name(enum ft_pair_state s)
 {

@@ -3,15 +3,12 @@
 #ifndef FT_PAIR_STATE_H
 #define FT_PAIR_STATE_H
 
-#include <stdbool.h>
-
+#include "common/core.h"
 #include "common/pair-state.tbl.h"
 
 enum ft_pair_state {
     FT_PAIR_NONE,               /* nothing is said: no word, "" */
-#define S(NAME, word, who, meaning) FT_PAIR_##NAME,
-    FT_PAIR_STATES(S)
-#undef S
+    FT_PAIR_STATES(FT_NAME)
     FT_PAIR_COUNT
 };
 

@@ -12,25 +12,25 @@
 /* S(NAME, word, who, meaning): who says it. A host's agent says what its side
  * of the pair is; lockstepd says the rest, where no agent runs. */
 #define FT_PAIR_STATES(S)                                                  \
-    S(ALONE,       "alone",       "agent",                                 \
+    S(FT_PAIR_ALONE,       "alone",       "agent",                         \
       "the guest runs here by itself, or its QEMU waits for a clone")      \
-    S(CLONING,     "cloning",     "agent",                                 \
+    S(FT_PAIR_CLONING,     "cloning",     "agent",                         \
       "a replica is being made; the guest runs on")                        \
-    S(PROTECTED,   "protected",   "agent",                                 \
+    S(FT_PAIR_PROTECTED,   "protected",   "agent",                         \
       "outputs leave under the Output Rule; either host may die")          \
-    S(ARBITRATING, "arbitrating", "agent",                                 \
+    S(FT_PAIR_ARBITRATING, "arbitrating", "agent",                         \
       "the other side is lost, and the arbiter is being asked")            \
-    S(LIVE,        "live",        "agent",                                 \
+    S(FT_PAIR_LIVE,        "live",        "agent",                         \
       "this side has taken over; the guest runs here by itself")           \
-    S(FENCED,      "fenced",      "agent, lockstepd",                      \
+    S(FT_PAIR_FENCED,      "fenced",      "agent, lockstepd",              \
       "this side has lost, and runs no more; the guest is the other's")    \
-    S(DIVERGED,    "diverged",    "agent",                                 \
+    S(FT_PAIR_DIVERGED,    "diverged",    "agent",                         \
       "the replica differed from the log and was given up")                \
-    S(ENDED,       "ended",       "agent",                                 \
+    S(FT_PAIR_ENDED,       "ended",       "agent",                         \
       "the pair is over, or the guest is: its QEMU is no more")            \
-    S(OFF,         "off",         "lockstepd",                             \
+    S(FT_PAIR_OFF,         "off",         "lockstepd",                     \
       "it does not run here")                                              \
-    S(UNKNOWN,     "unknown",     "lockstepd",                             \
+    S(FT_PAIR_UNKNOWN,     "unknown",     "lockstepd",                     \
       "libvirtd does not answer")
 
 #endif

@@ -16,6 +16,6 @@ enum ft_pair_state pri_pair_state(enum pri_state s)
     return s < PRI_ST_COUNT ? pairs[s] : FT_PAIR_UNKNOWN;
 }
 
-FT_WORDS(pri_state_name, pri_state, PRI_STATES, FT_WORD)
-FT_WORDS(pri_event_name, pri_event_kind, PRI_EVENTS, FT_WORD)
-FT_WORDS(pri_reason_text, pri_reason, PRI_REASONS, FT_WORD)
+FT_WORDS(pri_state_name, pri_state, PRI_STATES)
+FT_WORDS(pri_event_name, pri_event_kind, PRI_EVENTS)
+FT_WORDS(pri_reason_text, pri_reason, PRI_REASONS)

@@ -214,15 +214,7 @@ const char *tas_invariant(const struct tas *t)
     return NULL;
 }
 
-const char *tas_effect_name(enum tas_effect_kind k)
-{
-#define F(NAME, name) name,
-    static const char *const names[] = { TAS_EFFECTS(F) };
-#undef F
-    _Static_assert(sizeof(names) / sizeof(names[0]) == TAS_DO_COUNT,
-                   "one name for each");
-    return k < TAS_DO_COUNT ? names[k] : "?";
-}
+FT_WORDS(tas_effect_name, tas_effect_kind, TAS_EFFECTS)
 
 const char *tas_result_name(enum tas_result r)
 {

@@ -25,53 +25,39 @@
 #ifndef TAS_ARBITER_H
 #define TAS_ARBITER_H
 
-#include "common/types.h"
+#include "common/core.h"
 
 /* S(NAME, name) */
 #define TAS_STATES(S)                                                      \
-    S(IDLE,    "idle")    /* no operation; nothing may be started */       \
-    S(READING, "reading") /* a read is awaited */                          \
-    S(TRYING,  "trying")  /* a compare-and-write is awaited: may land late */\
-    S(PAUSING, "pausing") /* unknown: reads again at `until` */            \
-    S(OVER,    "over")    /* RESULT was given */
+    S(TAS_ST_IDLE,    "idle")    /* no operation; starts nothing */        \
+    S(TAS_ST_READING, "reading") /* a read is awaited */                   \
+    S(TAS_ST_TRYING,  "trying")  /* a compare-and-write is awaited: may    \
+                                    land late */                           \
+    S(TAS_ST_PAUSING, "pausing") /* unknown: reads again at `until` */     \
+    S(TAS_ST_OVER,    "over")    /* RESULT was given */
 
 /* E(NAME). BEGIN comes from the owner, the others from the back end
  * and the clock. */
 #define TAS_EVENTS(E)                                                      \
-    E(BEGIN)   /* {op, generation}: drops what was under way */            \
-    E(STOP)    /* drops it; a write may still land */                      \
-    E(READ)    /* {number, status, seen}: answers DO_READ */               \
-    E(WROTE)   /* {number, status}: answers DO_WRITE */                    \
-    E(TIMEOUT) /* tas_deadline() has come */
+    E(TAS_EV_BEGIN)   /* {op, generation}: drops what was under way */     \
+    E(TAS_EV_STOP)    /* drops it; a write may still land */               \
+    E(TAS_EV_READ)    /* {number, status, seen}: answers DO_READ */        \
+    E(TAS_EV_WROTE)   /* {number, status}: answers DO_WRITE */             \
+    E(TAS_EV_TIMEOUT) /* tas_deadline() has come */
 
 /* F(NAME, name) */
 #define TAS_EFFECTS(F)                                                     \
     /* Read the VM's record. -> READ */                                    \
-    F(READ,    "read")                                                     \
+    F(TAS_DO_READ,   "read")                                               \
     /* Atomically: when the record still is {expect}, replace it by        \
      * {desired, generation} for this pair. -> WROTE */                    \
-    F(WRITE,   "write")                                                    \
+    F(TAS_DO_WRITE,  "write")                                              \
     /* The operation's {result}. */                                        \
-    F(RESULT,  "result")
+    F(TAS_DO_RESULT, "result")
 
-enum tas_state {
-#define S(NAME, name) TAS_ST_##NAME,
-    TAS_STATES(S)
-#undef S
-    TAS_ST_COUNT
-};
-enum tas_event_kind {
-#define E(NAME) TAS_EV_##NAME,
-    TAS_EVENTS(E)
-#undef E
-    TAS_EV_COUNT
-};
-enum tas_effect_kind {
-#define F(NAME, name) TAS_DO_##NAME,
-    TAS_EFFECTS(F)
-#undef F
-    TAS_DO_COUNT
-};
+enum tas_state { TAS_STATES(FT_NAME) TAS_ST_COUNT };
+enum tas_event_kind { TAS_EVENTS(FT_NAME) TAS_EV_COUNT };
+enum tas_effect_kind { TAS_EFFECTS(FT_NAME) TAS_DO_COUNT };
 
 enum tas_op { TAS_OP_NONE, TAS_OP_FREE, TAS_OP_TAKE };
 enum tas_status {

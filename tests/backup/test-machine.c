@@ -11,7 +11,7 @@
 
 /* What each effect is called in the table. */
 static const char *bak_effect_name(enum bak_effect_kind k);
-FT_WORDS(bak_effect_name, bak_effect_kind, BAK_EFFECTS, FT_WORD)
+FT_WORDS(bak_effect_name, bak_effect_kind, BAK_EFFECTS)
 
 #define MS FT_NS_PER_MS
 #define NOW (100000 * MS)

@@ -11,8 +11,8 @@
 /* The effects' words, for the trace. */
 static const char *pri_effect_name(enum pri_effect_kind k);
 static const char *bak_effect_name(enum bak_effect_kind k);
-FT_WORDS(pri_effect_name, pri_effect_kind, PRI_EFFECTS, FT_WORD)
-FT_WORDS(bak_effect_name, bak_effect_kind, BAK_EFFECTS, FT_WORD)
+FT_WORDS(pri_effect_name, pri_effect_kind, PRI_EFFECTS)
+FT_WORDS(bak_effect_name, bak_effect_kind, BAK_EFFECTS)
 
 bool tracing;
 char trace_text[1024];

@@ -11,7 +11,7 @@
 
 /* What each effect is called in the table. */
 static const char *pri_effect_name(enum pri_effect_kind k);
-FT_WORDS(pri_effect_name, pri_effect_kind, PRI_EFFECTS, FT_WORD)
+FT_WORDS(pri_effect_name, pri_effect_kind, PRI_EFFECTS)
 
 #define MS FT_NS_PER_MS
 #define NOW (100000 * MS)

@@ -10,9 +10,7 @@
 
 #include "shared-disk/arbiter.h"
 
-#define S(NAME, name) name,
-static const char *const state_names[] = { TAS_STATES(S) };
-#undef S
+static const char *const state_names[] = { TAS_STATES(FT_WORD) };
 
 #define MS FT_NS_PER_MS
 #define NOW (100000 * MS)
