@@ -4,8 +4,8 @@
  *
  * A frame's batches are checked (positions without a gap, checksums), put
  * into the ring or, when that is full, into memory, and then acknowledged:
- * received, not executed. What waits in memory is bounded by WINDOW; beyond
- * it the socket is not read, so that the primary stops in the end.
+ * received, not executed. What waits in memory is bounded by FT_LOG_WINDOW;
+ * beyond it the socket is not read, so that the primary stops in the end.
  *
  * How far the replica is stands in the ring's page. Nobody rings for it:
  * LOOK_IDLE is often enough for the lag that is shown, LOOK_OFTEN is what a
@@ -19,12 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/bounds.h"
 #include "common/host/log.h"
 
-#define WINDOW (64u << 20)
 /* Read on as soon as a little has room again: the primary's guest stands still
  * meanwhile, and a window that stays closed ends the connection (conn.h). */
-#define RESUME (WINDOW - (4u << 20))
+#define RESUME (FT_LOG_WINDOW - (4u << 20))
 #define LOOK_IDLE (50 * FT_NS_PER_MS)
 #define LOOK_OFTEN (1 * FT_NS_PER_MS)
 
@@ -81,7 +81,7 @@ static void keep(struct bak_driver *d, const struct lc_entries *e)
     *d->tail = k;
     d->tail = &k->next;
     d->waiting += k->n;
-    if (d->waiting > WINDOW) {
+    if (d->waiting > FT_LOG_WINDOW) {
         set_paused(d, true);
     }
 }
@@ -197,7 +197,7 @@ int bak_log_open(struct bak_driver *d, struct ft_err *err)
 {
     /* A replica's outputs are swallowed; once it is live they are its own
      * business, so the gate does not matter. */
-    if (ft_vmring_create(&d->ring, FT_RING_DEFAULT, FT_GATE_FREE, err) < 0) {
+    if (ft_vmring_create(&d->ring, FT_LOG_RING, FT_GATE_FREE, err) < 0) {
         return -1;
     }
     ft_watch_init(&d->space_watch, d->c.loop, d->ring.fd[FT_VMRING_SPACE],

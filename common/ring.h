@@ -39,7 +39,6 @@
 #define FT_RING_MAGIC 0x31676e69724b534cull /* "LSKring1" */
 #define FT_RING_DATA 4096u      /* offset of the data area */
 #define FT_BATCH_HEADER 16u
-#define FT_RING_DEFAULT (64u << 20)
 #define FT_BATCH_MAX (8u << 20) /* payload; a ring is at least twice this */
 
 enum ft_gate { FT_GATE_FREE = 0, FT_GATE_SHUT = 1, FT_GATE_RULE = 2 };

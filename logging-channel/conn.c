@@ -30,11 +30,11 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/bounds.h"
 #include "common/host/log.h"
 
 #define DEFAULT_TIMEOUT (5 * FT_NS_PER_S)
 #define DEFAULT_SILENCE (10 * FT_NS_PER_S)
-#define DEFAULT_HIGH_WATER (8u << 20)
 #define WRITE_STEP (256u << 10)      /* bytes given to one SSL_write() */
 #define READ_TURN (1u << 20)         /* bytes taken in one turn of the loop */
 
@@ -544,8 +544,7 @@ struct lc_conn *lc_conn_new(const struct lc_conn_config *config,
     c->arg = config->arg;
     c->timeout = config->timeout ? config->timeout : DEFAULT_TIMEOUT;
     c->silence = config->silence ? config->silence : DEFAULT_SILENCE;
-    c->high_water = config->high_water ? config->high_water
-                                       : DEFAULT_HIGH_WATER;
+    c->high_water = config->high_water ? config->high_water : FT_LOG_QUEUE;
     c->low_water = config->low_water ? config->low_water
                                      : c->high_water / 4;
     if (config->peer) {

@@ -61,7 +61,7 @@ struct lc_conn_config {
                                    of LC_KIND_CONTROL). Copied. */
     ft_ns timeout;              /* for TCP, TLS, greetings each; 0: 5 s */
     ft_ns silence;              /* TCP_USER_TIMEOUT and keepalive; 0: 10 s */
-    size_t high_water;          /* 0: 8 MiB */
+    size_t high_water;          /* 0: FT_LOG_QUEUE */
     size_t low_water;           /* 0: high_water / 4 */
     const struct lc_conn_ops *ops;   /* borrowed for good */
     void *arg;

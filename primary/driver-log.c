@@ -14,6 +14,7 @@
 
 #include <inttypes.h>
 
+#include "common/bounds.h"
 #include "common/host/log.h"
 
 #define FRAME_MAX (1u << 20)
@@ -130,7 +131,7 @@ void pri_log_drain(struct pri_driver *d)
 int pri_log_open(struct pri_driver *d, struct ft_err *err)
 {
     pri_log_close(d);
-    if (ft_vmring_create(&d->ring, FT_RING_DEFAULT, FT_GATE_FREE, err) < 0) {
+    if (ft_vmring_create(&d->ring, FT_LOG_RING, FT_GATE_FREE, err) < 0) {
         return -1;
     }
     d->reading = true;

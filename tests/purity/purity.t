@@ -85,7 +85,7 @@ never() { # never LIST FILE...
 
 cd "$top_srcdir" || exit 99
 std='<(std(bool|def|int)|string|stdatomic)\.h>'
-common='"(common/)?(bytes|core|pair-state(\.tbl)?|ring|types)\.h"'
+common='"(common/)?(bounds|bytes|core|pair-state(\.tbl)?|ring|types)\.h"'
 
 bad=$(only "^($std|$common)$" common/*.h common/*.c)
 tell 'common includes itself and the C language'
@@ -97,7 +97,8 @@ bad=$(only "^($std|$common|$lc)$" logging-channel/wire.h \
 tell "the channel's core includes common alone"
 
 bad=$(only "^$std|\"(wire\.tbl|wire|ring|bytes)\.h\"$" \
-      logging-channel/wire.[ch] common/ring.[ch] common/bytes.h)
+      logging-channel/wire.[ch] common/ring.[ch] common/bounds.h \
+      common/bytes.h)
 tell 'what QEMU compiles too includes by its own names only'
 
 tas='"(shared-disk/)?(arbiter|block)(\.tbl)?\.h"'
@@ -160,7 +161,7 @@ bad=$(find qemu/overlay -name '*.[ch]' | while read -r f; do
           never '"(common|logging-channel|shared-disk|primary|backup)/' "$f"
           never '<(ev|jansson|ini|openssl)' "$f"
           includes "$f" | grep '"lockstep/' |
-              grep -Ev '"lockstep/(wire|wire\.tbl|ring|bytes)\.h"' |
+              grep -Ev '"lockstep/(wire|wire\.tbl|ring|bytes|bounds)\.h"' |
               sed "s,^,$f: ,"
       done)
 tell "QEMU's part takes the wire and the ring, no more of ours"

@@ -26,10 +26,8 @@
 #include "qemu/thread.h"
 #include "hw/core/cpu.h"
 #include "system/replay.h"
+#include "lockstep/bounds.h"
 #include "internal.h"
-
-/* All holders of outputs together. */
-#define HELD_MAX (32 * 1024 * 1024)
 
 static struct {
     QemuMutex lock;             /* protects page and fd against unmapping */
@@ -167,7 +165,7 @@ bool lockstep_gate_acked(uint64_t position)
 
 bool lockstep_gate_held_too_much(void)
 {
-    return qatomic_read(&gate.held) > HELD_MAX;
+    return qatomic_read(&gate.held) > FT_HELD_MAX;
 }
 
 /*
@@ -211,7 +209,7 @@ void lockstep_held_add(int64_t bytes)
 {
     int64_t now = qatomic_fetch_add(&gate.held, bytes) + bytes;
 
-    if (bytes < 0 && now <= HELD_MAX && now - bytes > HELD_MAX) {
+    if (bytes < 0 && now <= FT_HELD_MAX && now - bytes > FT_HELD_MAX) {
         lockstep_kick_vcpu();
     }
 }
