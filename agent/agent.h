@@ -54,7 +54,7 @@ struct agent {
     struct lc_vl_hello qemu;
     struct pri_driver *pri;
     struct bak_driver *bak;
-    const char *role;               /* none, primary, backup */
+    enum ft_role role;
     struct ft_pair_status last;     /* when there is no driver */
     char arbiter[FT_OPTION_TEXT];
     uint64_t tried;                 /* highest generation of a `protect` */

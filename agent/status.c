@@ -46,7 +46,7 @@ json_t *agent_status(struct agent *a)
     ft_hex(pair, s.pair.b);
     o = json_object();
     ft_json_set_text(o, "uuid", a->uuid);
-    ft_json_set_text(o, "role", a->role);
+    ft_json_set_text(o, "role", ft_role_name(a->role));
     ft_json_set_text(o, "state", ft_pair_state_name(s.state));
     ft_json_set_text(o, "reason", s.reason);
     ft_json_set_text(o, "pair", pair);
@@ -108,7 +108,7 @@ static void on_rate(struct ft_timer *t, void *arg)
 void agent_status_init(struct agent *a)
 {
     a->last.state = FT_PAIR_ALONE;
-    a->role = "none";
+    a->role = FT_ROLE_NONE;
     a->since = ft_monotonic();
     ft_timer_init(&a->rate, a->loop, on_rate, a);
     ft_timer_every(&a->rate, FT_NS_PER_S);

@@ -99,7 +99,7 @@ static void new_primary(struct agent *a, const lc_id *pair,
         ft_error("%s: out of memory", a->object);
         abort();
     }
-    a->role = generation != 0 ? "primary" : "none";
+    a->role = generation != 0 ? FT_ROLE_PRIMARY : FT_ROLE_NONE;
 }
 
 static void adopt(struct agent *a, const struct lc_frame *frame)
@@ -113,7 +113,7 @@ static void adopt(struct agent *a, const struct lc_frame *frame)
             a->qemu.incoming ? ", waits for a clone" : "");
     memset(&a->last, 0, sizeof(a->last));
     a->last.state = FT_PAIR_ALONE;
-    a->role = "none";
+    a->role = FT_ROLE_NONE;
     switch (a->qemu.state) {
     case LC_VL_NONE:
         if (!a->qemu.incoming) {
@@ -126,7 +126,7 @@ static void adopt(struct agent *a, const struct lc_frame *frame)
     case LC_VL_RECORD:
         session_load(a);
         new_primary(a, &frame->pair, 0, false, false);
-        a->role = "primary";
+        a->role = FT_ROLE_PRIMARY;
         if (pri_driver_orphan(a->pri, &frame->pair, frame->generation,
                               a->qemu.position, a->arbiter, &err) < 0) {
             /* Without an arbiter nobody may decide; the guest waits. */
@@ -202,7 +202,7 @@ static void on_tidy(struct ft_timer *t, void *arg)
         (a->bak == NULL || bak_driver_is_over(a->bak))) {
         forget_qemu(a);
     } else if (a->pri != NULL && pri_driver_is_primary(a->pri)) {
-        a->role = "primary";
+        a->role = FT_ROLE_PRIMARY;
     }
 }
 
@@ -359,7 +359,7 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
         return -1;
     }
     a->tried = pair->generation;
-    a->role = "primary";
+    a->role = FT_ROLE_PRIMARY;
     agent_changed(a);
     return 0;
 }
@@ -384,7 +384,7 @@ int agent_backup(struct agent *a, struct bak_driver_config *c,
     if (a->bak == NULL) {
         return -1;
     }
-    a->role = "backup";
+    a->role = FT_ROLE_BACKUP;
     ft_info("%s: a backup for %s, generation %" PRIu64, a->object, c->peer,
             c->generation);
     agent_changed(a);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* pair-state.h - the states of a pair, their words, and two questions */
+/* pair-state.h - a pair as an operator sees it: its states, a host's role */
 #ifndef FT_PAIR_STATE_H
 #define FT_PAIR_STATE_H
 
@@ -20,5 +20,12 @@ enum ft_pair_state ft_pair_state_parse(const char *word);
 bool ft_pair_is_alone(enum ft_pair_state s);
 /* This side has come to its end and will never run the guest again. */
 bool ft_pair_is_over(enum ft_pair_state s);
+
+/* What a host is in a pair. */
+enum ft_role { FT_ROLE_NONE, FT_ROLE_PRIMARY, FT_ROLE_BACKUP };
+
+const char *ft_role_name(enum ft_role r);
+/* Any other word is NONE. */
+enum ft_role ft_role_parse(const char *word);
 
 #endif

@@ -451,13 +451,16 @@ int dom_prepare(xmlDoc *doc, const struct dom_options *opt,
     return (int)(r->count[DOM_CHANGED] - before);
 }
 
-bool dom_is_prepared(xmlDoc *doc, const struct dom_options *opt,
-                     struct dom_report *r)
+enum dom_prepared dom_is_prepared(xmlDoc *doc, const struct dom_options *opt,
+                                  struct dom_report *r)
 {
     unsigned before = r->count[DOM_REFUSED];
 
+    dom_check(doc, opt, r);
+    if (r->count[DOM_REFUSED] != before)
+        return DOM_NOT_PROTECTABLE;
     run_steps(doc, opt, r, true);
-    return r->count[DOM_REFUSED] == before;
+    return r->count[DOM_REFUSED] == before ? DOM_PREPARED : DOM_NOT_PREPARED;
 }
 
 static xmlNode *find(xmlDoc *doc, const char *xpath)

@@ -109,9 +109,15 @@ int dom_prepare(xmlDoc *doc, const struct dom_options *opt,
  * was not prepared. */
 int dom_undo(xmlDoc *doc, struct dom_report *r);
 /* Has this document, of a running domain, everything that dom_prepare() puts
- * in? Each thing that is missing is a refusal in the report. */
-bool dom_is_prepared(xmlDoc *doc, const struct dom_options *opt,
-                     struct dom_report *r);
+ * in, and nothing that cannot be protected? Each thing that is missing, or is
+ * in the way, is a refusal in the report. */
+enum dom_prepared {
+    DOM_NOT_PREPARED,       /* dom_prepare() would change something */
+    DOM_NOT_PROTECTABLE,    /* dom_check() refuses it */
+    DOM_PREPARED,
+};
+enum dom_prepared dom_is_prepared(xmlDoc *doc, const struct dom_options *opt,
+                                  struct dom_report *r);
 
 /* Turn the XML of a running primary into that of its replica (adds
  * -incoming defer), and a replica's into a definition (takes it out). */

@@ -118,11 +118,17 @@ out:
     return rc;
 }
 
-int agent_client_status(struct ctl *ctl, const char *uuid, json_t **status,
-                        struct ft_err *err)
+int agent_client_status(struct ctl *ctl, const char *uuid,
+                        struct agent_status *status, struct ft_err *err)
 {
-    return agent_client_request(ctl, uuid, json_pack("{s:s}", "do", "status"),
-                                -1, status, 3000, err);
+    json_t *reply;
+
+    if (agent_client_request(ctl, uuid, json_pack("{s:s}", "do", "status"),
+                             -1, &reply, 3000, err) < 0)
+        return -1;
+    agent_status_parse(status, reply);
+    json_decref(reply);
+    return 0;
 }
 
 int agent_client_order(struct ctl *ctl, const char *uuid, const char *what,
@@ -135,8 +141,8 @@ int agent_client_order(struct ctl *ctl, const char *uuid, const char *what,
 static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
     const struct ft_options *o = &ctl->options;
-    const char *name = registry_vm(ctl, uuid, NULL)->name;
-    const char *argv[8] = { o->paths_agent, "--vm", uuid, "--name", name };
+    struct vm_info vm;
+    const char *argv[8] = { o->paths_agent, "--vm", uuid, "--name", vm.name };
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none, all;
@@ -144,6 +150,7 @@ static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
     pid_t pid;
     int n = 5, rc;
 
+    vm_get(registry_vm(ctl, uuid, NULL), &vm);
     if (ctl->config) {
         argv[n++] = "--config";
         argv[n++] = ctl->config;

@@ -5,9 +5,9 @@
 
 #include <jansson.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 #include "common/host/err.h"
+#include "control/lockstepd/agent-status.h"
 
 struct ctl;
 
@@ -15,9 +15,9 @@ struct ctl;
 int agent_client_request(struct ctl *ctl, const char *uuid, json_t *command,
                          int fd, json_t **reply, int timeout_ms,
                          struct ft_err *err);
-/* The two that are asked most: its status (given), a command of one word. */
-int agent_client_status(struct ctl *ctl, const char *uuid, json_t **status,
-                        struct ft_err *err);
+/* The two that are asked most: its status, a command of one word. */
+int agent_client_status(struct ctl *ctl, const char *uuid,
+                        struct agent_status *status, struct ft_err *err);
 int agent_client_order(struct ctl *ctl, const char *uuid, const char *what,
                        struct ft_err *err);
 bool agent_client_alive(struct ctl *ctl, const char *uuid);

@@ -70,18 +70,14 @@ static void send_report(int fd, const struct dom_report *r, bool done)
     }
 }
 
-static int may_be_changed(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
-                          bool undo, struct ft_err *err)
+static int may_be_changed(struct ctl *ctl, virDomainPtr dom,
+                          const struct vm_info *vm, bool undo,
+                          struct ft_err *err)
 {
-    enum vm_role role;
-
-    pthread_mutex_lock(&ctl->lock);
-    role = vm->role;
-    pthread_mutex_unlock(&ctl->lock);
-    if (undo && role != VM_NONE)
+    if (undo && vm->role != FT_ROLE_NONE)
         return ft_err_set(err, EBUSY, "domain %s: it is part of a pair (%s): "
                           "'lockstep unprotect %s' first", vm->name,
-                          vm_role_name(role), vm->name);
+                          ft_role_name(vm->role), vm->name);
     if (virDomainIsPersistent(dom) != 1)
         return ft_err_set(err, EINVAL, "domain %s: it is transient: libvirt "
                           "keeps no definition that could be prepared: "
@@ -93,12 +89,10 @@ static int may_be_changed(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
     return 0;
 }
 
-static int set_prepared(struct ctl *ctl, struct vm *vm, bool prepared,
-                        struct ft_err *err)
+static int save_prepared(struct ctl *ctl, struct vm *vm, bool prepared,
+                         struct ft_err *err)
 {
-    pthread_mutex_lock(&ctl->lock);
-    vm->prepared = prepared;
-    pthread_mutex_unlock(&ctl->lock);
+    vm_set_prepared(vm, prepared);
     return registry_save(ctl, vm, err);
 }
 
@@ -106,14 +100,15 @@ static int redefine(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
                     xmlDoc *doc, bool undo, struct ft_err *err)
 {
     virConnectPtr conn = virDomainGetConnect(dom);
-    bool was = vm->prepared;
+    struct vm_info was;
     struct dom_facts f;
     char dir[600];
     int rc;
 
+    vm_get(vm, &was);
     if (undo) {
         if (virt_define(conn, doc, err) < 0)
-            return ft_err_prefix(err, "domain %s", vm->name);
+            return ft_err_prefix(err, "domain %s", was.name);
         registry_forget(ctl, vm);
         return 0;
     }
@@ -122,13 +117,14 @@ static int redefine(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
     rc = virt_cpu_supported(ctl->virt, &f, ctl->options.paths_emulator, err);
     dom_facts_clear(&f);
     /* What may fail for want of room comes before the definition changes. */
-    if (rc < 0 || registry_run_dir(ctl, vm->uuid, dir, sizeof(dir), err) < 0 ||
-        set_prepared(ctl, vm, true, err) < 0)
+    if (rc < 0 ||
+        registry_run_dir(ctl, was.uuid, dir, sizeof(dir), err) < 0 ||
+        save_prepared(ctl, vm, true, err) < 0)
         return -1;
     if (virt_define(conn, doc, err) == 0)
         return 0;
-    ft_err_prefix(err, "domain %s", vm->name);
-    set_prepared(ctl, vm, was, NULL);
+    ft_err_prefix(err, "domain %s", was.name);
+    save_prepared(ctl, vm, was.prepared, NULL);
     return -1;
 }
 
@@ -148,13 +144,15 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
         .cpu = *cpu ? cpu : NULL,
     };
     struct dom_report r = { 0 };
+    struct vm_info known;
     xmlDoc *doc;
     int n, rc = -1;
 
     if (o.shift > DOM_SHIFT_MAX)
         return ft_err_set(err, EINVAL, "--shift %d: it must be from 0 to %d",
                           o.shift, DOM_SHIFT_MAX);
-    if (may_be_changed(ctl, dom, vm, undo, err) < 0)
+    vm_get(vm, &known);
+    if (may_be_changed(ctl, dom, &known, undo, err) < 0)
         return -1;
     doc = virt_xml(dom, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE,
                    err);
@@ -163,19 +161,19 @@ static int prepare(struct ctl *ctl, int fd, json_t *q, virDomainPtr dom,
     n = undo ? dom_undo(doc, &r) : dom_prepare(doc, &o, &r);
     if (n < 0) {
         ft_err_set(err, EINVAL, "domain %s: it cannot be protected as it is; "
-                   "nothing was changed", vm->name);
+                   "nothing was changed", known.name);
     } else if (n == 0 && undo) {
-        ft_err_set(err, ENOENT, "domain %s: it is not prepared", vm->name);
+        ft_err_set(err, ENOENT, "domain %s: it is not prepared", known.name);
     } else if (redefine(ctl, dom, vm, doc, undo, err) == 0) {
         rc = 0;
-        snprintf(summary, size, "%s %s%s", vm->name,
+        snprintf(summary, size, "%s %s%s", known.name,
                  undo ? "is as it was before it was prepared"
                  : n ? "is prepared" : "is already prepared",
                  n && virDomainIsActive(dom) == 1
                  ? "; effective at its next start (shut it down, then start "
                  "it: a reboot inside the guest is not enough)" : "");
         if (n)
-            ft_info("domain %s: %s", vm->name,
+            ft_info("domain %s: %s", known.name,
                     undo ? "prepare undone" : "prepared");
     }
     send_report(fd, &r, rc == 0);
@@ -196,10 +194,10 @@ static int do_prepare(struct ctl *ctl, int fd, json_t *q, char *summary,
         return -1;
     virDomainGetUUIDString(dom, uuid);
     vm = registry_vm(ctl, uuid, virDomainGetName(dom));
-    rc = vm_begin(ctl, vm, "prepare", 3000, err);
+    rc = vm_begin(vm, "prepare", 3000, err);
     if (rc == 0) {
         rc = prepare(ctl, fd, q, dom, vm, summary, size, err);
-        vm_end(ctl, vm);
+        vm_end(vm);
     }
     virDomainFree(dom);
     return rc;

@@ -30,8 +30,8 @@
  * Below it: control/libvirt (the local libvirtd, and nothing but the local
  * one), control/domain (a domain's XML).
  *
- * Shared state is struct vm, under the registry's lock; a thread copies what
- * it needs and holds the lock across no call that can block. What an agent
+ * Shared state is struct vm (vm.h), which threads copy and change through its
+ * functions; no lock is held across a call that can block. What an agent
  * or libvirtd knows is asked, not remembered: killing lockstepd at any time
  * loses nothing but the running commands.
  */
@@ -52,8 +52,7 @@ struct ctl {
     const char *config;         /* --config FILE, handed to the agents */
     struct ev_loop *loop;
     struct ft_listener listener;    /* of lockstepd.sock */
-    pthread_mutex_t lock;       /* vms and what is in them */
-    pthread_cond_t changed;     /* a status came */
+    pthread_mutex_t vms_lock;   /* of the list (registry.h) */
     struct vm *vms;
     struct virt *virt;
     struct thread_pool commands, connections;

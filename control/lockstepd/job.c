@@ -8,12 +8,13 @@
 #include <stdio.h>
 
 #include "control/lockstepd/ctl.h"
+#include "control/lockstepd/vm.h"
 
 bool job_cancelled(const struct job *job)
 {
     struct pollfd p = { .fd = job->cancel_fd, .events = POLLRDHUP };
 
-    if (job->stop && atomic_load(job->stop))
+    if (job->vm && vm_is_stopped(job->vm))
         return true;
     return job->cancel_fd >= 0 && poll(&p, 1, 0) == 1 &&
         (p.revents & (POLLRDHUP | POLLHUP | POLLERR));

@@ -3,17 +3,17 @@
 #ifndef LOCKSTEPD_JOB_H
 #define LOCKSTEPD_JOB_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "common/host/err.h"
 
 struct ctl;
+struct vm;
 
 struct job {
     struct ctl *ctl;
     int cancel_fd;              /* hung up: cancelled; -1: none */
-    atomic_bool *stop;          /* or NULL */
+    struct vm *vm;              /* told to stop: cancelled; NULL: none */
     void (*progress)(struct job *job, const char *phase, int percent,
                      const char *text);   /* percent -1: not known */
     void *arg;

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * keeper.c - one thread per domain in a pair: follow its agent
+ * keeper.c - one thread per domain in a pair: it follows the agent
  *
  * Theory of Operation
  *
- * The agent decides; the keeper draws the consequences that only lockstepd
- * can: it starts an agent that died again while its QEMU lives, makes the
- * domain permanent where it went live, makes a new backup for a guest that
- * runs alone, and tidies up what is over. Each step looks at the present
- * state only, so that it may run after a restart of lockstepd, twice, or
- * late. Nothing in a failover waits for it.
+ * The agent decides a failover; keeper-core.c decides the consequences that
+ * only lockstepd can draw, and this thread carries them out, one at a time, as
+ * the roles' drivers do for their cores. It gathers what the core wants to
+ * know, whenever the agent says something and at least once a second. Nothing
+ * in a failover waits for it.
  *
  * paper, 3.1; rule 9
  */
@@ -24,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/host/clock.h"
 #include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/libvirt/virt.h"
@@ -31,332 +31,235 @@
 #include "control/lockstepd/control-conn.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
+#include "control/lockstepd/keeper-core.h"
 #include "control/lockstepd/proof.h"
 #include "control/lockstepd/protect.h"
 #include "control/lockstepd/registry.h"
 #include "control/lockstepd/vm.h"
 
 #define TICK_MS 1000
-#define BACKOFF_MIN_MS 1000
-#define BACKOFF_MAX_MS 30000
+#define TRY_TICK_MS 100     /* while a new backup is tried or waited for */
 
 struct keeper {
     struct ctl *ctl;
     struct vm *vm;
-    ft_ns tidy_at;       /* not before, after the agent refused to end */
-    int tidy_wait_ms;
+    struct keeper_core core;
+    enum keeper_action_kind did;        /* last */
+    struct agent_status status;         /* the agent's last words */
+    struct vm_info i;                   /* what the last round has seen */
+    bool hurry;                         /* a new backup is tried, or waits */
+    char failure[FT_ERR_TEXT];          /* of the last try */
+    char owner[CTL_NAME];               /* what the arbiter has said */
+    uint64_t owned;
 };
 
-bool vm_alone(const json_t *status)
+static void save(struct keeper *k)
 {
-    const char *state = ft_json_text(status, "state");
-
-    return !strcmp(state, "alone") || !strcmp(state, "live");
-}
-
-bool vm_in_pair(const json_t *status)
-{
-    return !vm_alone(status) && strcmp(ft_json_text(status, "role"), "none");
-}
-
-static bool is_over(const json_t *status)
-{
-    const char *state = ft_json_text(status, "state");
-
-    return !strcmp(state, "ended") || !strcmp(state, "fenced") ||
-        !strcmp(state, "diverged");
-}
-
-/* A replica that was started for a lockstepd which has died since: nobody will
- * fill it any more. */
-static bool is_abandoned(struct keeper *k, enum vm_role role,
-                         const json_t *status)
-{
-    json_t *now;
-    bool unused;
-
-    if (role != VM_BACKUP || vm_in_pair(status) ||
-        !json_is_true(json_object_get(status, "unused")) ||
-        agent_client_status(k->ctl, k->vm->uuid, &now, NULL) < 0)
-        return false;
-    unused = json_is_true(json_object_get(now, "unused"));
-    json_decref(now);
-    return unused;
-}
-
-static void save(struct ctl *ctl, struct vm *vm)
-{
-    bool told = vm->unsaved;
     struct ft_err err;
 
-    if (registry_save(ctl, vm, &err) < 0 && !told)
+    if (registry_save(k->ctl, k->vm, &err) < 0 && !k->i.unsaved)
         ft_error("%s; tried again while the pair lasts", err.text);
 }
 
-/* ---- redundancy comes back by itself ------------------------------------ */
+/* ---- what takes long has a thread of its own ---------------------------- */
 
-static bool still_wanted(struct ctl *ctl, struct vm *vm)
+struct errand {
+    struct ctl *ctl;
+    struct vm *vm;
+};
+
+static int send_on_errand(struct ctl *ctl, struct vm *vm,
+                          void *(*run)(void *errand))
 {
-    bool wanted;
+    struct errand *e = malloc(sizeof(*e));
 
-    pthread_mutex_lock(&ctl->lock);
-    wanted = vm->wanted && vm->role == VM_PRIMARY &&
-        (!vm->status || vm_alone(vm->status));
-    pthread_mutex_unlock(&ctl->lock);
-    return wanted && !atomic_load(&vm->stop) && !ctl->quit;
+    if (!e)
+        abort();
+    *e = (struct errand){ ctl, vm };
+    if (thread_start(&ctl->background, run, e, NULL) == 0)
+        return 0;
+    free(e);
+    return -1;
 }
 
-static void *reprotect_thread(void *arg)
+static void *backup_thread(void *arg)
 {
-    struct keeper *k = arg;
-    struct ctl *ctl = k->ctl;
-    struct vm *vm = k->vm;
-    struct job job = { .ctl = ctl, .cancel_fd = -1, .stop = &vm->stop };
-    int wait = BACKOFF_MIN_MS;
+    struct errand *e = arg;
+    struct job job = { .ctl = e->ctl, .cancel_fd = -1, .vm = e->vm };
+    struct ft_err err = { 0 };
+    struct vm_info i;
+    char summary[400];
+    int rc;
 
-    while (still_wanted(ctl, vm)) {
-        char host[CTL_NAME], arbiter[CTL_URI], summary[400];
-        struct ft_err err = { 0 };
-
-        pthread_mutex_lock(&ctl->lock);
-        snprintf(host, sizeof(host), "%s", vm->peer);
-        snprintf(arbiter, sizeof(arbiter), "%s", vm->arbiter);
-        pthread_mutex_unlock(&ctl->lock);
-        if (protect_run(&job, vm->uuid, host, arbiter, summary,
-                        sizeof(summary), &err) == 0)
-            break;
-        if (!still_wanted(ctl, vm))
-            break;
-        vm_note(ctl, vm, "no backup: %s; tried again every %d s at most",
-                err.text, BACKOFF_MAX_MS / 1000);
-        for (int left = wait; left > 0 && still_wanted(ctl, vm) &&
-             !atomic_load(&vm->poke); left -= 100)
-            poll(NULL, 0, 100);
-        wait = atomic_exchange(&vm->poke, false) ? BACKOFF_MIN_MS
-            : wait * 2 < BACKOFF_MAX_MS ? wait * 2 : BACKOFF_MAX_MS;
-    }
-    pthread_mutex_lock(&ctl->lock);
-    vm->reprotects = false;
-    pthread_mutex_unlock(&ctl->lock);
-    thread_end(&ctl->background);
-    free(k);
+    vm_get(e->vm, &i);
+    rc = protect_run(&job, i.uuid, i.peer, i.arbiter, summary,
+                     sizeof(summary), &err);
+    vm_end_try(e->vm, rc < 0 ? err.text : NULL);
+    thread_end(&e->ctl->background);
+    free(e);
     return NULL;
 }
 
-static void reprotect(struct keeper *k)
+static void make_backup(struct keeper *k)
 {
-    struct keeper *copy = malloc(sizeof(*copy));
+    if (vm_begin_try(k->vm) &&
+        send_on_errand(k->ctl, k->vm, backup_thread) < 0)
+        vm_end_try(k->vm, NULL);   /* the next round begins one */
+}
+
+static void *announce_thread(void *arg)
+{
+    struct errand *e = arg;
+    struct job job = { .ctl = e->ctl, .cancel_fd = -1 };
+    struct control_conn *c = NULL;
     struct ft_err err;
-    bool start;
+    struct vm_info i;
+    json_t *reply;
 
-    if (!copy)
-        abort();
-    *copy = *k;
-    pthread_mutex_lock(&k->ctl->lock);
-    start = !k->vm->reprotects && !k->vm->busy;
-    if (start)
-        k->vm->reprotects = true;
-    pthread_mutex_unlock(&k->ctl->lock);
-    if (start &&
-        thread_start(&k->ctl->background, reprotect_thread, copy, &err) == 0)
-        return;
-    if (start) {
-        pthread_mutex_lock(&k->ctl->lock);
-        k->vm->reprotects = false;
-        pthread_mutex_unlock(&k->ctl->lock);
+    vm_get(e->vm, &i);
+    for (int n = 0; n < 5 && !c && !e->ctl->quit; n++) {
+        c = control_connect(&job, i.peer, &err);
+        if (!c)
+            job_sleep(&job, TICK_MS, NULL);
     }
-    free(copy);
+    if (c && control_call(c, json_pack("{s:s}", "do", "hello"), &reply, 5,
+                          &err) == 0)
+        json_decref(reply);
+    control_close(c);
+    thread_end(&e->ctl->background);
+    free(e);
+    return NULL;
 }
 
-/* ---- the states --------------------------------------------------------- */
-
-/* This host's replica is the guest now. */
-static void took_over(struct keeper *k)
+void keeper_announce(struct ctl *ctl)
 {
-    struct ctl *ctl = k->ctl;
-    struct vm *vm = k->vm;
-    struct dom_protection p;
-    struct ft_err err;
+    for (struct vm *vm = registry_first(ctl); vm; vm = vm_next(vm)) {
+        struct vm_info i;
 
-    pthread_mutex_lock(&ctl->lock);
-    snprintf(p.backup, sizeof(p.backup), "%s", vm->peer);
-    snprintf(p.arbiter, sizeof(p.arbiter), "%s", vm->arbiter);
-    pthread_mutex_unlock(&ctl->lock);
-    if (virt_make_permanent(ctl->virt, vm->uuid, &p, &err) < 0) {
-        vm_note(ctl, vm, "live, but its definition is not stored on this "
-                "host yet: %s", err.text);
-        return;   /* the next step tries again */
+        vm_get(vm, &i);
+        if (keeper_announces(i.generation, i.peer))
+            send_on_errand(ctl, vm, announce_thread);
     }
-    virt_set_protection(ctl->virt, vm->uuid, &p);
-    pthread_mutex_lock(&ctl->lock);
-    vm->role = VM_PRIMARY;
-    vm->wanted = true;
-    vm->prepared = true;
-    *vm->last = 0;
-    pthread_mutex_unlock(&ctl->lock);
-    save(ctl, vm);
-    vm_note(ctl, vm, "it went live here; its other host was %s", p.backup);
 }
 
-static void note_protected(struct keeper *k, const json_t *status)
-{
-    enum vm_role role = !strcmp(ft_json_text(status, "role"), "backup")
-        ? VM_BACKUP : VM_PRIMARY;
-    struct vm *vm = k->vm;
-    uint64_t g = ft_json_number(status, "generation");
-    bool news;
+/* ---- an end ------------------------------------------------------------- */
 
-    pthread_mutex_lock(&k->ctl->lock);
-    news = vm->role != role || vm->generation != g ||
-        (role == VM_PRIMARY && !vm->wanted);
-    vm->role = role;
-    vm->generation = g;
-    if (role == VM_PRIMARY)
-        vm->wanted = true;
-    if (*ft_json_text(status, "peer"))
-        snprintf(vm->peer, sizeof(vm->peer), "%s",
-                 ft_json_text(status, "peer"));
-    snprintf(vm->pair, sizeof(vm->pair), "%s", ft_json_text(status, "pair"));
-    pthread_mutex_unlock(&k->ctl->lock);
-    if (news)
-        save(k->ctl, vm);
-}
-
-/* This host has no part any more. Say how that came, and where the guest is.
- * A replica leaves nothing on the disk. */
-static void end_part(struct keeper *k, enum vm_role role, const char *state,
+static void note_end(struct keeper *k, enum keeper_note note,
                      const char *reason)
 {
-    struct vm *vm = k->vm;
-    bool agreed = !strcmp(state, "ended");
+    const char *peer = k->i.peer;
 
-    if (role == VM_BACKUP)
-        registry_forget(k->ctl, vm);
-    pthread_mutex_lock(&k->ctl->lock);
-    vm->role = VM_NONE;
-    vm->wanted = false;
-    if (role == VM_PRIMARY || !agreed)
-        snprintf(vm->last, sizeof(vm->last), "%s", state);
-    pthread_mutex_unlock(&k->ctl->lock);
-    if (agreed)
-        vm_note(k->ctl, vm, "%s", reason);
-    else if (role == VM_BACKUP)
-        vm_note(k->ctl, vm, "%s; %s makes a new replica by itself while the "
-                "guest runs there", reason, vm->peer);
-    else if (!strcmp(state, "fenced"))
-        vm_note(k->ctl, vm, "%s; the guest belongs to %s now: do not start "
-                "it here; this host is made its backup by itself", reason,
-                vm->peer);
-    else
-        vm_note(k->ctl, vm, "it does not run here any more; start it here%s%s",
-                *reason ? " unless it runs on " : "", reason);
-    if (role == VM_PRIMARY)
-        save(k->ctl, vm);
+    switch (note) {
+    case KEEPER_NOTE_REASON:
+        vm_note(k->vm, "%s", reason);
+        break;
+    case KEEPER_NOTE_REPLICA:
+        vm_note(k->vm, "%s; %s makes a new replica by itself while the "
+                "guest runs there", reason, peer);
+        break;
+    case KEEPER_NOTE_FENCED:
+        vm_note(k->vm, "%s; the guest belongs to %s now: do not start it "
+                "here; this host is made its backup by itself", reason, peer);
+        break;
+    case KEEPER_NOTE_ELSEWHERE:
+        vm_note(k->vm, "it does not run here any more; start it here%s%s",
+                *peer ? " unless it runs on " : "", peer);
+        break;
+    case KEEPER_NOTE_OFF:
+        vm_note(k->vm, "it does not run here any more; start it here");
+        break;
+    }
+}
+
+/* This host has no part any more. Say how that came, and where the guest
+ * is. */
+static void end_part(struct keeper *k, const struct keeper_action *a,
+                     const char *reason)
+{
+    if (a->forget)
+        registry_forget(k->ctl, k->vm);
+    vm_end_part(k->vm, a->last);
+    note_end(k, a->note, reason);
+    if (!a->forget)
+        save(k);
+}
+
+/* Take the command lock, if all is still as it was when this was decided: what
+ * a command has written meanwhile counts. */
+static bool begin_tidying(struct keeper *k)
+{
+    struct vm_info now;
+
+    if (vm_begin(k->vm, "tidying up", 0, NULL) < 0)
+        return false;
+    vm_get(k->vm, &now);
+    if (now.role == k->i.role && now.generation == k->i.generation)
+        return true;
+    vm_end(k->vm);
+    return false;
 }
 
 /* The pair is over on this host: remove the replica, end the agent. */
-static void tidy_up(struct keeper *k, const json_t *status)
+static void tidy_up(struct keeper *k, const struct keeper_action *a)
 {
-    struct ctl *ctl = k->ctl;
-    struct vm *vm = k->vm;
-    enum vm_role role;
-
-    if (ft_monotonic() < k->tidy_at)
+    if (!begin_tidying(k))
         return;
-    if (vm_begin(ctl, vm, "tidying up", 0, NULL) < 0)
-        return;   /* a command is at work; it, or the next step, will */
-    pthread_mutex_lock(&ctl->lock);
-    role = vm->role;
-    pthread_mutex_unlock(&ctl->lock);
-    if (role == VM_BACKUP)
-        virt_destroy(ctl->virt, vm->uuid);
-    if (agent_client_order(ctl, vm->uuid, "quit", NULL) < 0) {
-        k->tidy_wait_ms = k->tidy_wait_ms ? 2 * k->tidy_wait_ms
-                                          : BACKOFF_MIN_MS;
-        if (k->tidy_wait_ms > BACKOFF_MAX_MS)
-            k->tidy_wait_ms = BACKOFF_MAX_MS;
-        k->tidy_at = ft_monotonic() +
-            (ft_ns)k->tidy_wait_ms * FT_NS_PER_MS;
-    } else if (role != VM_NONE) {
-        end_part(k, role, ft_json_text(status, "state"),
-                 ft_json_text(status, "reason"));
-    }
-    vm_end(ctl, vm);
+    if (a->destroy)
+        virt_destroy(k->ctl->virt, k->i.uuid);
+    if (agent_client_order(k->ctl, k->i.uuid, "quit", NULL) < 0)
+        keeper_failed(&k->core, a->kind, ft_monotonic());
+    else if (a->end)
+        end_part(k, a, k->status.reason);
+    vm_end(k->vm);
 }
 
-static void step(struct keeper *k)
+static void end_unseen(struct keeper *k, const struct keeper_action *a)
 {
-    struct vm *vm = k->vm;
-    json_t *status;
-    enum vm_role role;
-    bool wanted, busy, unsaved;
+    char reason[CTL_NAME + 200];
 
-    pthread_mutex_lock(&k->ctl->lock);
-    status = json_incref(vm->status);
-    role = vm->role;
-    wanted = vm->wanted;
-    busy = vm->busy != NULL;
-    unsaved = vm->unsaved;
-    pthread_mutex_unlock(&k->ctl->lock);
-    if (unsaved && !busy)
-        save(k->ctl, vm);
-    if (!status)
+    if (!begin_tidying(k))
         return;
-    if (!strcmp(ft_json_text(status, "state"), "protected")) {
-        if (!busy)
-            note_protected(k, status);
-    } else if (is_over(status) || (!busy && is_abandoned(k, role, status))) {
-        tidy_up(k, status);
-    } else if (vm_alone(status)) {
-        if (role == VM_BACKUP) {
-            /* Not one that only waits for its primary. */
-            if (!busy && virt_state(k->ctl->virt, vm->uuid) == VIRT_RUNNING)
-                took_over(k);
-        }
-        if (role == VM_PRIMARY && wanted && !busy)
-            reprotect(k);
-        else if (role == VM_NONE && !busy)
-            tidy_up(k, status);
-    }
-    json_decref(status);
+    if (k->i.role == FT_ROLE_BACKUP)
+        snprintf(reason, sizeof(reason),
+                 "the replica does not run here any more");
+    else
+        snprintf(reason, sizeof(reason), "%s owns generation %llu", k->owner,
+                 (unsigned long long)k->owned);
+    end_part(k, a, reason);
+    vm_end(k->vm);
 }
 
-/* ---- following ---------------------------------------------------------- */
+/* ---- the rest ----------------------------------------------------------- */
 
-static void take_status(struct keeper *k, json_t *line)
+/* This host's replica is the guest now. */
+static void take_over(struct keeper *k)
 {
-    struct vm *vm = k->vm;
-
-    pthread_mutex_lock(&k->ctl->lock);
-    json_decref(vm->status);
-    vm->status = line;
-    pthread_cond_broadcast(&k->ctl->changed);
-    pthread_mutex_unlock(&k->ctl->lock);
-}
-
-static void follow(struct keeper *k, int fd)
-{
-    struct ft_json_reader r;
+    struct dom_protection p;
     struct ft_err err;
-    json_t *line, *ask = json_pack("{s:s}", "do", "status");
-    int n;
 
-    ft_json_reader_init(&r, fd);
-    n = ft_json_client_send(fd, ask, &err);
-    json_decref(ask);
-    while (n >= 0 && !k->ctl->quit) {
-        n = ft_json_reader_next(&r, &line, TICK_MS, &err);
-        if (n == 0 || (n < 0 && err.code != ETIMEDOUT))
-            break;
-        if (n > 0 && *ft_json_text(line, "state"))
-            take_status(k, line);
-        else if (n > 0)
-            json_decref(line);
-        n = 0;
-        step(k);
+    snprintf(p.backup, sizeof(p.backup), "%s", k->i.peer);
+    snprintf(p.arbiter, sizeof(p.arbiter), "%s", k->i.arbiter);
+    if (virt_make_permanent(k->ctl->virt, k->i.uuid, &p, &err) < 0) {
+        vm_note(k->vm, "live, but its definition is not stored on this "
+                "host yet: %s", err.text);
+        return;   /* the next round tries again */
     }
-    ft_json_reader_done(&r);
-    take_status(k, NULL);
+    virt_set_protection(k->ctl->virt, k->i.uuid, &p);
+    vm_take_over(k->vm);
+    save(k);
+    vm_note(k->vm, "it went live here; its other host was %s", p.backup);
+}
+
+static void start_agent(struct keeper *k)
+{
+    struct ft_err err;
+
+    ft_warning("pair %s: its agent is gone, a new one is started",
+               k->i.name);
+    if (agent_client_ensure(k->ctl, k->i.uuid, &err) < 0) {
+        vm_note(k->vm, "no agent: %s", err.text);
+        keeper_failed(&k->core, KEEPER_START_AGENT, ft_monotonic());
+    }
 }
 
 static bool has_argument(const char *pid, const char *want)
@@ -386,7 +289,7 @@ static bool qemu_runs(struct keeper *k)
     if (!d)
         return true;   /* not known: a new agent will see */
     snprintf(want, sizeof(want), "path=%s/vm/%s/vmlink.sock",
-             k->ctl->options.paths_run, k->vm->uuid);
+             k->ctl->options.paths_run, k->i.uuid);
     while (!found && (e = readdir(d)))
         found = *e->d_name >= '1' && *e->d_name <= '9' &&
             has_argument(e->d_name, want);
@@ -394,103 +297,177 @@ static bool qemu_runs(struct keeper *k)
     return found;
 }
 
-/* No agent is left to tell what happened: the arbiter knows who has won. */
-static void end_unseen(struct keeper *k, enum vm_role role)
+static bool is_still_unused(struct keeper *k)
 {
-    struct ctl *ctl = k->ctl;
-    struct vm *vm = k->vm;
-    char uri[CTL_URI], owner[CTL_NAME] = "", reason[CTL_NAME + 200];
-    uint64_t g = 0, known;
+    struct agent_status now;
 
-    pthread_mutex_lock(&ctl->lock);
-    snprintf(uri, sizeof(uri), "%s", vm->arbiter);
-    known = vm->generation;
-    pthread_mutex_unlock(&ctl->lock);
-    if (role == VM_BACKUP) {
-        end_part(k, role, "off", "the replica does not run here any more");
-        return;
-    }
-    arbiter_record(uri, vm->uuid, &g, owner, NULL);
-    if (!*owner || g < known) {
-        end_part(k, role, "off", vm->peer);
-    } else if (!strcmp(owner, ctl->options.host_name)) {
-        end_part(k, role, "off", "");
-    } else {
-        snprintf(reason, sizeof(reason), "%s owns generation %llu", owner,
-                 (unsigned long long)g);
-        end_part(k, role, "fenced", reason);
-    }
+    return agent_client_status(k->ctl, k->i.uuid, &now, NULL) == 0 &&
+        now.unused;
 }
 
-/* The agent is gone. Is there something for a new one? */
-static bool needs_agent(struct keeper *k)
+static void ask_arbiter(struct keeper *k, struct keeper_input *in)
 {
-    struct vm *vm = k->vm;
-    enum vm_role role;
+    arbiter_record(k->i.arbiter, k->i.uuid, &k->owned, k->owner, NULL);
+    if (!*k->owner || k->owned < k->i.generation)
+        in->owner = KEEPER_OWNER_UNKNOWN;
+    else if (!strcmp(k->owner, k->ctl->options.host_name))
+        in->owner = KEEPER_OWNER_US;
+    else
+        in->owner = KEEPER_OWNER_OTHER;
+}
 
-    pthread_mutex_lock(&k->ctl->lock);
-    role = vm->role;
-    pthread_mutex_unlock(&k->ctl->lock);
-    if (role == VM_NONE)
-        return false;
-    if (qemu_runs(k))
+/* ---- a round ------------------------------------------------------------ */
+
+static void gather(struct keeper *k, struct keeper_input *in)
+{
+    memset(in, 0, sizeof(*in));
+    in->now = ft_monotonic();
+    switch (vm_take_try(k->vm, k->failure, sizeof(k->failure))) {
+    case VM_TRY_NONE:
+        in->try = KEEPER_TRY_NONE;
+        break;
+    case VM_TRY_RUNS:
+        in->try = KEEPER_TRY_RUNS;
+        break;
+    case VM_TRY_FAILED:
+        in->try = KEEPER_TRY_FAILED;
+        break;
+    }
+    /* While one is tried, the word waits for how that ends. */
+    in->poked = in->try != KEEPER_TRY_RUNS && vm_take_poke(k->vm);
+    vm_get(k->vm, &k->i);
+    in->role = k->i.role;
+    in->wanted = k->i.wanted;
+    in->stopped = k->i.stopped;
+    in->busy = k->i.command != NULL;
+    in->unsaved = k->i.unsaved;
+    in->state = k->status.state;
+    in->unused = k->status.unused;
+}
+
+static enum keeper_answer yes(bool answer)
+{
+    return answer ? KEEPER_YES : KEEPER_NO;
+}
+
+/* Returns whether the core is to be asked again, with the answer. */
+static bool carry_out(struct keeper *k, const struct keeper_action *a,
+                      struct keeper_input *in)
+{
+    switch (a->kind) {
+    case KEEPER_SAVE:
+        save(k);
+        in->unsaved = false;
         return true;
-    /* Not when a command has begun: what it writes counts. */
-    if (vm_begin(k->ctl, vm, "tidying up", 0, NULL) == 0) {
-        end_unseen(k, role);
-        vm_end(k->ctl, vm);
+    case KEEPER_NOTE_FAILURE:
+        vm_note(k->vm, "no backup: %s; tried again every %d s at most",
+                k->failure, (int)(KEEPER_BACKOFF_MAX / FT_NS_PER_S));
+        in->try = KEEPER_TRY_NONE;
+        return true;
+    case KEEPER_ASK_AGENT:
+        in->still_unused = yes(is_still_unused(k));
+        return true;
+    case KEEPER_ASK_LIBVIRT:
+        in->runs = yes(virt_state(k->ctl->virt, k->i.uuid) == VIRT_RUNNING);
+        return true;
+    case KEEPER_ASK_KERNEL:
+        in->qemu = yes(qemu_runs(k));
+        return true;
+    case KEEPER_ASK_ARBITER:
+        ask_arbiter(k, in);
+        return true;
+    case KEEPER_RECORD_PROTECTED:
+        if (vm_see_protected(k->vm, &k->status))
+            save(k);
+        return false;
+    case KEEPER_TAKE_OVER:
+        take_over(k);
+        return false;
+    case KEEPER_MAKE_BACKUP:
+        make_backup(k);
+        return false;
+    case KEEPER_TIDY_UP:
+        tidy_up(k, a);
+        return false;
+    case KEEPER_END_PART:
+        end_unseen(k, a);
+        return false;
+    case KEEPER_START_AGENT:
+        start_agent(k);
+        return false;
+    case KEEPER_WAIT:
+    case KEEPER_RESIGN:
+    case KEEPER_ACTION_COUNT:
+        return false;
     }
     return false;
 }
 
-/* Nothing is left to follow. Not while a command is at work: it may have made
- * a pair by now and relies on this thread. */
-static bool resign(struct keeper *k)
+/* Returns what was done. */
+static enum keeper_action_kind step(struct keeper *k, bool agent)
 {
-    struct vm *vm = k->vm;
-    bool idle;
+    struct keeper_input in;
+    struct keeper_action a;
 
-    pthread_mutex_lock(&k->ctl->lock);
-    idle = !vm->busy;
-    if (idle)
-        vm->keeper = false;
-    pthread_mutex_unlock(&k->ctl->lock);
-    return idle;
+    gather(k, &in);
+    in.agent = !agent ? KEEPER_AGENT_GONE
+        : in.state == FT_PAIR_NONE ? KEEPER_AGENT_MUTE : KEEPER_AGENT_SAYS;
+    do {
+        a = keeper_decide(&k->core, &in);
+        if (a.kind != k->did)
+            ft_debug("pair %s: keeper: %s", k->i.name,
+                     keeper_action_name(a.kind));
+        k->did = a.kind;
+    } while (carry_out(k, &a, &in));
+    k->hurry = in.try == KEEPER_TRY_RUNS || k->core.backup.wait > 0;
+    return a.kind;
+}
+
+static void follow(struct keeper *k, int fd)
+{
+    json_t *line, *ask = json_pack("{s:s}", "do", "status");
+    struct agent_status status;
+    struct ft_json_reader r;
+    struct ft_err err;
+    int n;
+
+    ft_json_reader_init(&r, fd);
+    n = ft_json_client_send(fd, ask, &err);
+    json_decref(ask);
+    while (n >= 0 && !k->ctl->quit) {
+        n = ft_json_reader_next(&r, &line, k->hurry ? TRY_TICK_MS : TICK_MS,
+                                &err);
+        if (n == 0 || (n < 0 && err.code != ETIMEDOUT))
+            break;
+        if (n > 0) {
+            agent_status_parse(&status, line);
+            if (status.state != FT_PAIR_NONE)
+                k->status = status;
+            json_decref(line);
+        }
+        n = 0;
+        step(k, true);
+    }
+    ft_json_reader_done(&r);
+    memset(&k->status, 0, sizeof(k->status));
 }
 
 static void *keeper_thread(void *arg)
 {
     struct keeper *k = arg;
     struct ctl *ctl = k->ctl;
-    struct vm *vm = k->vm;
 
     while (!ctl->quit) {
-        struct ft_err err;
-        int fd = agent_client_open(ctl, vm->uuid, &err);
+        int fd = agent_client_open(ctl, vm_uuid(k->vm), NULL);
 
         if (fd >= 0) {
             follow(k, fd);
             close(fd);
             poll(NULL, 0, 50);
-            continue;
-        }
-        pthread_mutex_lock(&ctl->lock);
-        if (vm->busy) {   /* a command starts and ends agents as it needs */
-            pthread_mutex_unlock(&ctl->lock);
+        } else if (step(k, false) != KEEPER_RESIGN) {
             poll(NULL, 0, 100);
-            continue;
-        }
-        pthread_mutex_unlock(&ctl->lock);
-        if (!needs_agent(k)) {
-            if (resign(k))
-                break;
-            continue;   /* a command began meanwhile */
-        }
-        ft_warning("pair %s: its agent is gone, a new one is started",
-                   vm->name);
-        if (agent_client_ensure(ctl, vm->uuid, &err) < 0) {
-            vm_note(ctl, vm, "no agent: %s", err.text);
-            poll(NULL, 0, TICK_MS);
+        } else if (vm_resign_keeper(k->vm)) {
+            break;   /* else a command began meanwhile */
         }
     }
     thread_end(&ctl->background);
@@ -500,69 +477,20 @@ static void *keeper_thread(void *arg)
 
 void keeper_start(struct ctl *ctl, struct vm *vm)
 {
-    struct keeper *k = calloc(1, sizeof(*k));
+    struct keeper *k;
     struct ft_err err;
-    bool start;
 
+    if (!vm_claim_keeper(vm))
+        return;
+    k = calloc(1, sizeof(*k));
     if (!k)
         abort();
     k->ctl = ctl;
     k->vm = vm;
-    pthread_mutex_lock(&ctl->lock);
-    start = !vm->keeper;
-    vm->keeper = true;
-    pthread_mutex_unlock(&ctl->lock);
-    if (start && thread_start(&ctl->background, keeper_thread, k, &err) == 0)
+    if (thread_start(&ctl->background, keeper_thread, k, &err) == 0)
         return;
-    if (start) {
-        ft_error("pair %s: it is not watched: %s", vm->name, err.text);
-        pthread_mutex_lock(&ctl->lock);
-        vm->keeper = false;
-        pthread_mutex_unlock(&ctl->lock);
-    }
+    vm_get(vm, &k->i);
+    ft_error("pair %s: it is not watched: %s", k->i.name, err.text);
+    vm_release_keeper(vm);
     free(k);
-}
-
-/* ---- being back --------------------------------------------------------- */
-
-static void *announce_thread(void *arg)
-{
-    struct keeper *k = arg;
-    struct job job = { .ctl = k->ctl, .cancel_fd = -1 };
-    char host[CTL_NAME];
-    struct control_conn *p = NULL;
-    struct ft_err err;
-    json_t *reply;
-
-    pthread_mutex_lock(&k->ctl->lock);
-    snprintf(host, sizeof(host), "%s", k->vm->peer);
-    pthread_mutex_unlock(&k->ctl->lock);
-    for (int i = 0; i < 5 && !p && !k->ctl->quit; i++) {
-        p = control_connect(&job, host, &err);
-        if (!p)
-            job_sleep(&job, TICK_MS, NULL);
-    }
-    if (p && control_call(p, json_pack("{s:s}", "do", "hello"), &reply, 5,
-                          &err) == 0)
-        json_decref(reply);
-    control_close(p);
-    thread_end(&k->ctl->background);
-    free(k);
-    return NULL;
-}
-
-void keeper_announce(struct ctl *ctl)
-{
-    for (struct vm *vm = ctl->vms; vm; vm = vm->next) {
-        struct keeper *k;
-
-        if (!vm->generation || !*vm->peer)
-            continue;
-        k = malloc(sizeof(*k));
-        if (!k)
-            abort();
-        *k = (struct keeper){ .ctl = ctl, .vm = vm };
-        if (thread_start(&ctl->background, announce_thread, k, NULL) < 0)
-            free(k);
-    }
 }

@@ -178,8 +178,11 @@ static void find_agents(struct ctl *ctl)
     }
     if (d)
         closedir(d);
-    for (struct vm *vm = ctl->vms; vm; vm = vm->next) {
-        if (vm->role != VM_NONE)
+    for (struct vm *vm = registry_first(ctl); vm; vm = vm_next(vm)) {
+        struct vm_info i;
+
+        vm_get(vm, &i);
+        if (i.role != FT_ROLE_NONE)
             keeper_start(ctl, vm);
     }
 }
@@ -341,8 +344,7 @@ int main(int argc, char **argv)
         return rc;
     signal(SIGPIPE, SIG_IGN);
     umask(027);
-    pthread_mutex_init(&ctl.lock, NULL);
-    pthread_cond_init(&ctl.changed, NULL);
+    pthread_mutex_init(&ctl.vms_lock, NULL);
     xmlInitParser();
     ctl.loop = ev_default_loop(EVFLAG_AUTO);   /* reaps agents */
     if (registry_load(&ctl, &err) < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * protect.c - make a backup of a running domain on another host, or end it
+ * protect.c - make a backup of a running domain on another host
  *
  * Theory of Operation
  *
@@ -64,7 +64,6 @@ struct work {
     size_t proofs;
     struct control_conn *peer;
     char *replica;                   /* its XML */
-    bool autostart;
     char shown[400];                 /* the last line of progress */
 };
 
@@ -78,16 +77,15 @@ static int look_at_definition(struct work *w, xmlDoc *doc,
         .run_dir = w->ctl->options.paths_run, .shift = -1,
     };
     struct dom_report r = { 0 };
+    enum dom_prepared runs = dom_is_prepared(doc, &o, &r);
     xmlDoc *stored;
-    bool good, prepared;
+    bool prepared;
 
-    dom_check(doc, &o, &r);
-    good = !r.count[DOM_REFUSED] && dom_is_prepared(doc, &o, &r);
-    if (!good)
+    if (runs != DOM_PREPARED)
         dom_report_err(&r, w->facts.name, err);
     dom_report_clear(&r);
-    if (good || w->facts.prepared)
-        return good ? 0 : -1;
+    if (runs == DOM_PREPARED || w->facts.prepared)
+        return runs == DOM_PREPARED ? 0 : -1;
     /* It is either not prepared at all, or since it was started. */
     stored = virt_xml(w->dom, VIR_DOMAIN_XML_INACTIVE, NULL);
     prepared = stored && dom_metadata(stored, DOM_NS_PREPARED, "prepared",
@@ -97,22 +95,50 @@ static int look_at_definition(struct work *w, xmlDoc *doc,
         return ft_err_set(err, EINVAL, "domain %s: it was prepared, but runs "
                           "as it was started before: shut it down and start "
                           "it again", w->facts.name);
-    if (strstr(err->text, "was not started with"))
+    if (runs == DOM_NOT_PREPARED)
         return ft_err_set(err, EINVAL, "domain %s: it is not prepared: run "
                           "'lockstep prepare %s', then shut it down and "
                           "start it again", w->facts.name, w->facts.name);
     return -1;   /* what cannot be protected at all, said above */
 }
 
+/* Is this host the backup's in the domain's last pair? */
 static bool is_replica(struct ctl *ctl, const char *uuid)
 {
     struct vm *vm = registry_find(ctl, uuid);
-    bool replica;
+    struct vm_info i;
 
-    pthread_mutex_lock(&ctl->lock);
-    replica = vm && vm->role == VM_BACKUP;
-    pthread_mutex_unlock(&ctl->lock);
-    return replica;
+    if (!vm)
+        return false;
+    vm_get(vm, &i);
+    return i.role == FT_ROLE_BACKUP;
+}
+
+/* Which backup host and arbiter: those named, else those of its metadata. */
+static int choose_policy(struct work *w, const struct dom_protection *stored,
+                         const char *host, const char *arbiter,
+                         struct ft_err *err)
+{
+    const struct ft_options *o = &w->ctl->options;
+
+    snprintf(w->policy.backup, sizeof(w->policy.backup), "%s",
+             host && *host ? host : stored->backup);
+    snprintf(w->policy.arbiter, sizeof(w->policy.arbiter), "%s",
+             arbiter && *arbiter ? arbiter : *stored->arbiter
+             ? stored->arbiter : o->arbiter_uri);
+    if (!*w->policy.backup)
+        return ft_err_set(err, EINVAL, "domain %s: no backup host is named: "
+                          "say --backup HOST", w->facts.name);
+    if (!strcmp(w->policy.backup, o->host_name))
+        return ft_err_set(err, EINVAL, "host %s: this is the host that the "
+                          "domain runs on: name another one",
+                          o->host_name);
+    if (!*w->policy.arbiter)
+        return ft_err_set(err, EINVAL, "domain %s: no arbiter is named: say "
+                          "--arbiter file:/FOLDER, or set [arbiter] uri= in "
+                          "lockstepd.conf (make one with 'lockstep arbiter "
+                          "format')", w->facts.name);
+    return 0;
 }
 
 static int look_at_domain(struct work *w, const char *domain, const char *host,
@@ -154,23 +180,8 @@ static int look_at_domain(struct work *w, const char *domain, const char *host,
         return -1;
     w->vm = registry_vm(w->ctl, uuid, w->facts.name);
 
-    snprintf(w->policy.backup, sizeof(w->policy.backup), "%s",
-             host && *host ? host : stored.backup);
-    snprintf(w->policy.arbiter, sizeof(w->policy.arbiter), "%s",
-             arbiter && *arbiter ? arbiter : *stored.arbiter
-             ? stored.arbiter : o->arbiter_uri);
-    if (!*w->policy.backup)
-        return ft_err_set(err, EINVAL, "domain %s: no backup host is named: "
-                          "say --backup HOST", w->facts.name);
-    if (!strcmp(w->policy.backup, o->host_name))
-        return ft_err_set(err, EINVAL, "host %s: this is the host that the "
-                          "domain runs on: name another one",
-                          o->host_name);
-    if (!*w->policy.arbiter)
-        return ft_err_set(err, EINVAL, "domain %s: no arbiter is named: say "
-                          "--arbiter file:/FOLDER, or set [arbiter] uri= in "
-                          "lockstepd.conf (make one with 'lockstep arbiter "
-                          "format')", w->facts.name);
+    if (choose_policy(w, &stored, host, arbiter, err) < 0)
+        return -1;
 
     /* The replica is the domain as it runs, and would be backed up here. */
     copy = virt_xml(w->dom, VIR_DOMAIN_XML_MIGRATABLE |
@@ -186,24 +197,17 @@ static int look_at_domain(struct work *w, const char *domain, const char *host,
     return 0;
 }
 
-/* The agent, its QEMU, and the next generation's number. */
-static int look_at_agent(struct work *w, struct ft_err *err)
+/* Wait until the agent has found its QEMU. */
+static int wait_greeted(struct work *w, struct agent_status *status,
+                        struct ft_err *err)
 {
-    const char *uuid = w->facts.uuid, *name = w->facts.name;
-    char owner[CTL_NAME];
-    json_t *status = NULL;
-    uint64_t g, recorded = 0;
-    int waited = 0;
+    const char *name = w->facts.name;
 
-    if (agent_client_ensure(w->ctl, uuid, err) < 0)
-        return -1;
-    keeper_start(w->ctl, w->vm);
-    for (;;) {
-        if (agent_client_status(w->ctl, uuid, &status, err) < 0)
+    for (int waited = 0; ; waited += 100) {
+        if (agent_client_status(w->ctl, w->facts.uuid, status, err) < 0)
             return ft_err_prefix(err, "domain %s", name);
-        if (*ft_json_text(status, "qemu"))
-            break;
-        json_decref(status);
+        if (*status->qemu)
+            return 0;
         if (waited >= GREET_MS)
             return ft_err_set(err, ETIMEDOUT, "domain %s: its QEMU does not "
                               "answer on the vmlink: was it started by "
@@ -211,33 +215,42 @@ static int look_at_agent(struct work *w, struct ft_err *err)
                               "start it again", name);
         if (job_sleep(w->job, 100, err) < 0)
             return -1;
-        waited += 100;
     }
-    if (vm_in_pair(status)) {
-        ft_err_set(err, EBUSY, "domain %s: it is already %s%s%s: "
-                   "'lockstep unprotect %s' ends that", name,
-                   ft_json_text(status, "state"),
-                   *ft_json_text(status, "peer") ? ", with " : "",
-                   ft_json_text(status, "peer"), name);
-        json_decref(status);
+}
+
+static uint64_t higher(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The agent, its QEMU, and the next generation's number. */
+static int look_at_agent(struct work *w, struct ft_err *err)
+{
+    const char *uuid = w->facts.uuid, *name = w->facts.name;
+    char owner[CTL_NAME];
+    struct agent_status status;
+    struct vm_info known;
+    uint64_t recorded = 0;
+
+    if (agent_client_ensure(w->ctl, uuid, err) < 0)
         return -1;
-    }
-    g = ft_json_number(status, "generation");
-    if (ft_json_number(status, "tried") > g)   /* by a clone that failed */
-        g = ft_json_number(status, "tried");
-    snprintf(w->qemu, sizeof(w->qemu), "%s", ft_json_text(status, "qemu"));
-    json_decref(status);
+    keeper_start(w->ctl, w->vm);
+    if (wait_greeted(w, &status, err) < 0)
+        return -1;
+    if (agent_status_is_bound(&status))
+        return ft_err_set(err, EBUSY, "domain %s: it is already %s%s%s: "
+                          "'lockstep unprotect %s' ends that", name,
+                          ft_pair_state_name(status.state),
+                          *status.peer ? ", with " : "", status.peer, name);
+    snprintf(w->qemu, sizeof(w->qemu), "%s", status.qemu);
     if (arbiter_id(w->policy.arbiter, w->arbiter, sizeof(w->arbiter),
                    err) < 0 ||
         arbiter_record(w->policy.arbiter, uuid, &recorded, owner, err) < 0)
         return -1;
-    if (recorded > g)
-        g = recorded;
-    pthread_mutex_lock(&w->ctl->lock);
-    if (w->vm->generation > g)
-        g = w->vm->generation;
-    w->generation = g + 1;
-    pthread_mutex_unlock(&w->ctl->lock);
+    /* Above all that was ever used, by a clone that failed too. */
+    vm_get(w->vm, &known);
+    w->generation = 1 + higher(higher(status.generation, status.tried),
+                               higher(recorded, known.generation));
     ft_random_hex(w->pair, 32);
     return 0;
 }
@@ -355,16 +368,36 @@ static int start_replica(struct work *w, struct ft_err *err)
     return 0;
 }
 
-static void show_clone(struct work *w, const json_t *status)
+/* A clone that is under way. */
+struct clone {
+    struct ft_json_reader lines;    /* of the agent */
+    bool begun;                     /* the agent has said so */
+    uint64_t sent;
+    ft_ns moved;                    /* when `sent` changed */
+};
+
+static int order_clone(struct work *w, int fd, struct ft_err *err)
+{
+    json_t *command = json_pack(
+        "{s:s,s:s,s:I,s:{s:s,s:s,s:I},s:s,s:I}", "do", "protect",
+        "pair", w->pair, "generation", (json_int_t)w->generation,
+        "peer", "host", w->policy.backup,
+        "address", control_address(w->peer),
+        "port", (json_int_t)w->ctl->options.host_port,
+        "arbiter", w->policy.arbiter, "downtime_ms",
+        (json_int_t)w->ctl->options.protect_downtime_ms);
+    int rc = ft_json_client_send(fd, command, err);
+
+    json_decref(command);
+    return rc;
+}
+
+static void show_clone(struct work *w, const struct agent_status *status)
 {
     char text[sizeof(w->shown)];
-    const json_t *p = json_object_get(status, "progress");
-    double sent = (double)ft_json_number(p, "sent");
-    double left = (double)ft_json_number(p, "remaining");
+    double sent = (double)status->sent, left = (double)status->remaining;
     int percent = sent + left > 0 ? (int)(100 * sent / (sent + left)) : -1;
 
-    if (strcmp(ft_json_text(status, "state"), "cloning"))
-        return;
     snprintf(text, sizeof(text), "copying the guest to %s: %.0f MiB sent, "
              "%.0f MiB left", w->policy.backup, sent / 1048576,
              left / 1048576);
@@ -374,149 +407,125 @@ static void show_clone(struct work *w, const json_t *status)
     job_progress(w->job, "clone", percent, "%s", text);
 }
 
-/* 1: protected, 0: not yet, -1: it will not be */
-static int clone_outcome(struct work *w, const json_t *status, bool *begun,
+/* What the agent says of it. 1: protected, 0: not yet, -1: it will not be. */
+static int clone_outcome(struct work *w, struct clone *c,
+                         const struct agent_status *status,
                          struct ft_err *err)
 {
-    const char *state = ft_json_text(status, "state");
-
-    if (!strcmp(state, "protected"))
-        return strcmp(ft_json_text(status, "pair"), w->pair) ? 0 : 1;
-    if (!strcmp(state, "cloning") || !strcmp(state, "arbitrating")) {
-        *begun = true;
+    if (status->sent != c->sent)
+        c->moved = ft_monotonic();
+    c->sent = status->sent;
+    switch (status->state) {
+    case FT_PAIR_NONE:   /* the command's answer */
         return 0;
+    case FT_PAIR_PROTECTED:
+        return !strcmp(status->pair, w->pair);
+    case FT_PAIR_CLONING:
+        show_clone(w, status);
+        /* fall through */
+    case FT_PAIR_ARBITRATING:
+        c->begun = true;
+        return 0;
+    default:
+        if (!c->begun)
+            return 0;
+        return ft_err_set(err, EIO, "domain %s: the clone to %s failed: %s",
+                          w->facts.name, w->policy.backup, *status->reason
+                          ? status->reason : ft_pair_state_name(status->state));
     }
-    if (!*begun)
-        return 0;
-    return ft_err_set(err, EIO, "domain %s: the clone to %s failed: %s",
-                      w->facts.name, w->policy.backup,
-                      *ft_json_text(status, "reason")
-                      ? ft_json_text(status, "reason") : state);
+}
+
+/* The agent's next words, or none for a while. Returns as above. */
+static int watch_clone(struct work *w, struct clone *c, struct ft_err *err)
+{
+    struct agent_status status;
+    json_t *line;
+    int rc = ft_json_reader_next(&c->lines, &line, 200, err);
+
+    if (rc == 0)
+        return ft_err_set(err, ECONNRESET, "domain %s: its agent has ended: "
+                          "see %s/agent-%s.log", w->facts.name,
+                          w->ctl->options.paths_log, w->facts.uuid);
+    if (rc < 0 && err->code != ETIMEDOUT)
+        return -1;
+    if (rc < 0)
+        return ft_monotonic() - c->moved < STUCK_MS * FT_NS_PER_MS ? 0
+            : ft_err_set(err, ETIMEDOUT, "domain %s: the clone to %s has not "
+                         "moved for %d s", w->facts.name, w->policy.backup,
+                         STUCK_MS / 1000);
+    if (json_is_false(json_object_get(line, "ok"))) {
+        rc = ft_err_set(err, EIO, "domain %s: %s", w->facts.name,
+                        ft_json_text(line, "error"));
+    } else {
+        agent_status_parse(&status, line);
+        rc = clone_outcome(w, c, &status, err);
+    }
+    json_decref(line);
+    return rc;
 }
 
 static int clone_guest(struct work *w, struct ft_err *err)
 {
-    int fd = agent_client_open(w->ctl, w->facts.uuid, err), rc = -1, n;
-    ft_ns moved = ft_monotonic();
-    uint64_t last = 0;
-    struct ft_json_reader r;
-    bool begun = false;
-    json_t *line, *command;
+    int fd = agent_client_open(w->ctl, w->facts.uuid, err), rc;
+    struct clone c = { .moved = ft_monotonic() };
 
     if (fd < 0)
         return -1;
-    ft_json_reader_init(&r, fd);
-    command = json_pack("{s:s,s:s,s:I,s:{s:s,s:s,s:I},s:s,s:I}",
-                        "do", "protect", "pair", w->pair,
-                        "generation", (json_int_t)w->generation, "peer",
-                        "host", w->policy.backup,
-                        "address", control_address(w->peer), "port",
-                        (json_int_t)w->ctl->options.host_port,
-                        "arbiter", w->policy.arbiter, "downtime_ms",
-                        (json_int_t)w->ctl->options.protect_downtime_ms);
-    n = ft_json_client_send(fd, command, err);
-    json_decref(command);
-    while (n >= 0) {
-        uint64_t sent;
-
-        if (job_cancelled(w->job) || w->ctl->quit) {
-            ft_err_set(err, ECANCELED, "cancelled");
-            break;
-        }
-        n = ft_json_reader_next(&r, &line, 200, err);
-        if (n == 0) {
-            ft_err_set(err, ECONNRESET, "domain %s: its agent has ended: "
-                       "see %s/agent-%s.log", w->facts.name,
-                       w->ctl->options.paths_log, w->facts.uuid);
-            break;
-        }
-        if (n < 0 && err->code != ETIMEDOUT)
-            break;
-        if (n < 0) {
-            n = 0;
-            if (ft_monotonic() - moved < STUCK_MS * FT_NS_PER_MS)
-                continue;
-            ft_err_set(err, ETIMEDOUT, "domain %s: the clone to %s has not "
-                       "moved for %d s", w->facts.name, w->policy.backup,
-                       STUCK_MS / 1000);
-            break;
-        }
-        if (json_is_false(json_object_get(line, "ok"))) {
-            ft_err_set(err, EIO, "domain %s: %s", w->facts.name,
-                       ft_json_text(line, "error"));
-            json_decref(line);
-            break;
-        }
-        show_clone(w, line);
-        sent = ft_json_number(json_object_get(line, "progress"), "sent");
-        if (sent != last)
-            moved = ft_monotonic();
-        last = sent;
-        n = *ft_json_text(line, "state")
-            ? clone_outcome(w, line, &begun, err) : 0;
-        json_decref(line);
-        if (n > 0) {
-            rc = 0;
-            break;
-        }
+    ft_json_reader_init(&c.lines, fd);
+    rc = order_clone(w, fd, err);
+    while (rc == 0) {
+        if (job_cancelled(w->job) || w->ctl->quit)
+            rc = ft_err_set(err, ECANCELED, "cancelled");
+        else
+            rc = watch_clone(w, &c, err);
     }
-    ft_json_reader_done(&r);
+    ft_json_reader_done(&c.lines);
     close(fd);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 /* The clone did not come to its end: tell our agent, and wait until it runs
  * alone again, so that the next try finds it so. */
 static void give_up(struct work *w)
 {
-    for (int i = 0; i < 100; i++) {
-        json_t *status = NULL;
-        bool alone;
+    struct agent_status status;
 
-        if (i == 0)
-            agent_client_order(w->ctl, w->facts.uuid, "unprotect", NULL);
-        if (agent_client_status(w->ctl, w->facts.uuid, &status, NULL) < 0)
-            return;
-        alone = !vm_in_pair(status);
-        json_decref(status);
-        if (alone)
+    agent_client_order(w->ctl, w->facts.uuid, "unprotect", NULL);
+    for (int i = 0; i < 100; i++) {
+        if (agent_client_status(w->ctl, w->facts.uuid, &status, NULL) < 0 ||
+            !agent_status_is_bound(&status))
             return;
         poll(NULL, 0, 100);
     }
 }
 
-static int commit_pair(struct work *w, struct ft_err *err)
+/* The pair is protected: nothing below can change that any more. */
+static void commit_pair(struct work *w)
 {
-    struct vm *vm = w->vm;
+    const struct vm_pair pair = {
+        .id = w->pair, .peer = w->policy.backup, .arbiter = w->policy.arbiter,
+        .generation = w->generation,
+    };
+    struct vm_info i;
+    struct ft_err err;
     json_t *reply;
-    int was = 0;
+    int autostart = 0;
 
-    virDomainGetAutostart(w->dom, &was);
-    pthread_mutex_lock(&w->ctl->lock);
-    vm->prepared = vm->wanted = true;
-    vm->role = VM_PRIMARY;
-    vm->generation = w->generation;
-    vm->autostart = vm->autostart || was;
-    *vm->last = 0;
-    w->autostart = vm->autostart;
-    snprintf(vm->peer, sizeof(vm->peer), "%s", w->policy.backup);
-    snprintf(vm->arbiter, sizeof(vm->arbiter), "%s", w->policy.arbiter);
-    snprintf(vm->pair, sizeof(vm->pair), "%s", w->pair);
-    pthread_mutex_unlock(&w->ctl->lock);
-    if (was)
+    virDomainGetAutostart(w->dom, &autostart);
+    vm_become_primary(w->vm, &pair, autostart);
+    vm_get(w->vm, &i);
+    if (autostart)
         virDomainSetAutostart(w->dom, 0);
-    vm_note(w->ctl, vm, "%s", "");
-    if (registry_save(w->ctl, vm, err) < 0)
-        ft_error("%s", err->text);   /* protected all the same */
-    virt_set_protection(w->ctl->virt, vm->uuid, &w->policy);
+    if (registry_save(w->ctl, w->vm, &err) < 0)
+        ft_error("%s", err.text);
+    virt_set_protection(w->ctl->virt, i.uuid, &w->policy);
     if (control_call(w->peer, json_pack("{s:s,s:b}", "do", "commit",
-                                        "autostart", w->autostart),
-                     &reply, 10, err) == 0)
+                                        "autostart", i.autostart),
+                     &reply, 10, &err) == 0)
         json_decref(reply);
     else
-        ft_warning("pair %s: %s: it keeps the replica by itself",
-                   vm->name, err->text);
-    return 0;
+        ft_warning("pair %s: %s: it keeps the replica by itself", i.name,
+                   err.text);
 }
 
 static void work_clear(struct work *w)
@@ -541,7 +550,7 @@ int protect_run(struct job *job, const char *domain, const char *host,
 
     job_progress(job, "look", -1, "looking at domain %s", domain);
     if (look_at_domain(&w, domain, host, arbiter, err) < 0 ||
-        vm_begin(job->ctl, w.vm, "protect", 3000, err) < 0)
+        vm_begin(w.vm, "protect", 3000, err) < 0)
         goto out;
     busy = true;
     /* What is promised at the end must get onto the disk; what was promised
@@ -566,7 +575,8 @@ int protect_run(struct job *job, const char *domain, const char *host,
         give_up(&w);
         goto out;
     }
-    rc = commit_pair(&w, err);
+    commit_pair(&w);
+    rc = 0;
     snprintf(summary, size, "%s is protected: primary %s, backup %s, "
              "generation %llu", w.facts.name, job->ctl->options.host_name,
              w.policy.backup, (unsigned long long)w.generation);
@@ -578,7 +588,7 @@ out:
     if (rc < 0)
         ft_info("protect %s: %s", domain, err->text);
     if (busy)
-        vm_end(job->ctl, w.vm);
+        vm_end(w.vm);
     work_clear(&w);
     return rc;
 }

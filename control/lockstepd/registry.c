@@ -11,9 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,37 +19,27 @@
 #include <unistd.h>
 
 #include "common/host/id.h"
+#include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/vm.h"
 
-static void set(char *to, size_t size, const char *from)
-{
-    snprintf(to, size, "%s", from ? from : "");
-}
-
-const char *vm_role_name(enum vm_role role)
-{
-    static const char *const name[] = { "none", "primary", "backup" };
-
-    return name[role];
-}
-
-static enum vm_role role_of(const char *name)
-{
-    return name && !strcmp(name, "primary") ? VM_PRIMARY
-         : name && !strcmp(name, "backup") ? VM_BACKUP : VM_NONE;
-}
-
 struct vm *registry_find(struct ctl *ctl, const char *which)
+{
+    struct vm *vm = registry_first(ctl);
+
+    while (vm && !vm_is(vm, which))
+        vm = vm_next(vm);
+    return vm;
+}
+
+struct vm *registry_first(struct ctl *ctl)
 {
     struct vm *vm;
 
-    pthread_mutex_lock(&ctl->lock);
-    for (vm = ctl->vms; vm && strcmp(vm->uuid, which) &&
-         strcmp(vm->name, which); vm = vm->next)
-        ;
-    pthread_mutex_unlock(&ctl->lock);
+    pthread_mutex_lock(&ctl->vms_lock);
+    vm = ctl->vms;
+    pthread_mutex_unlock(&ctl->vms_lock);
     return vm;
 }
 
@@ -59,21 +47,14 @@ struct vm *registry_vm(struct ctl *ctl, const char *uuid, const char *name)
 {
     struct vm *vm;
 
-    pthread_mutex_lock(&ctl->lock);
-    for (vm = ctl->vms; vm && strcmp(vm->uuid, uuid); vm = vm->next)
+    pthread_mutex_lock(&ctl->vms_lock);
+    for (vm = ctl->vms; vm && strcmp(vm_uuid(vm), uuid); vm = vm_next(vm))
         ;
-    if (!vm) {
-        vm = calloc(1, sizeof(*vm));
-        if (!vm)
-            abort();
-        set(vm->uuid, sizeof(vm->uuid), uuid);
-        set(vm->name, sizeof(vm->name), uuid);
-        vm->next = ctl->vms;
-        ctl->vms = vm;
-    }
+    if (!vm)
+        vm = ctl->vms = vm_new(uuid, ctl->vms);
+    pthread_mutex_unlock(&ctl->vms_lock);
     if (name && *name)
-        set(vm->name, sizeof(vm->name), name);
-    pthread_mutex_unlock(&ctl->lock);
+        vm_rename(vm, name);
     return vm;
 }
 
@@ -92,31 +73,31 @@ static int make_dir(const char *path, mode_t mode, struct ft_err *err)
 int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
 {
     char path[600], tmp[620], dir[600];
+    struct vm_info i;
     json_t *o;
     int fd, rc = -1;
     char *text;
     size_t n;
 
-    pthread_mutex_lock(&ctl->lock);
+    vm_get(vm, &i);
     o = json_pack("{s:s,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I,s:b}",
-                  "uuid", vm->uuid, "name", vm->name,
-                  "prepared", vm->prepared, "wanted", vm->wanted,
-                  "role", vm_role_name(vm->role), "peer", vm->peer,
-                  "arbiter", vm->arbiter, "pair", vm->pair,
-                  "generation", (json_int_t)vm->generation,
-                  "autostart", vm->autostart);
-    if (*vm->last) {
-        json_object_set_new(o, "last", json_string(vm->last));
-        json_object_set_new(o, "note", json_string(vm->note));
+                  "uuid", i.uuid, "name", i.name,
+                  "prepared", i.prepared, "wanted", i.wanted,
+                  "role", ft_role_name(i.role), "peer", i.peer,
+                  "arbiter", i.arbiter, "pair", i.pair,
+                  "generation", (json_int_t)i.generation,
+                  "autostart", i.autostart);
+    if (i.last != FT_PAIR_NONE) {
+        ft_json_set_text(o, "last", ft_pair_state_name(i.last));
+        ft_json_set_text(o, "note", i.note);
     }
-    pthread_mutex_unlock(&ctl->lock);
     text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o);
     if (!text)
         return ft_err_set(err, ENOMEM, "domain %s: state not saved",
-                          vm->name);
+                          i.name);
     snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_state);
-    file_of(ctl, vm->uuid, path, sizeof(path));
+    file_of(ctl, vm_uuid(vm), path, sizeof(path));
     snprintf(tmp, sizeof(tmp), "%s.%d", path, (int)gettid());
     n = strlen(text);
     fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
@@ -125,7 +106,7 @@ int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
     if (fd < 0 || write(fd, text, n) != (ssize_t)n || fsync(fd) < 0 ||
         rename(tmp, path) < 0) {
         ft_err_sys(err, errno, "domain %s: file %s: cannot write it",
-                   vm->name, path);
+                   i.name, path);
         unlink(tmp);
         goto out;
     }
@@ -139,9 +120,7 @@ out:
         close(fd);
     }
     free(text);
-    pthread_mutex_lock(&ctl->lock);
-    vm->unsaved = rc < 0;
-    pthread_mutex_unlock(&ctl->lock);
+    vm_set_saved(vm, rc == 0);
     return rc;
 }
 
@@ -149,19 +128,19 @@ void registry_forget(struct ctl *ctl, struct vm *vm)
 {
     char path[600];
 
-    file_of(ctl, vm->uuid, path, sizeof(path));
+    file_of(ctl, vm_uuid(vm), path, sizeof(path));
     unlink(path);
-    pthread_mutex_lock(&ctl->lock);
-    vm->prepared = vm->wanted = vm->autostart = false;
-    vm->role = VM_NONE;
-    vm->generation = 0;   /* the arbiter knows better */
-    *vm->last = *vm->note = 0;
-    vm->unsaved = false;
-    pthread_mutex_unlock(&ctl->lock);
+    vm_forget(vm);
+}
+
+static void load_text(char *to, size_t size, const char *from)
+{
+    snprintf(to, size, "%s", from);
 }
 
 static void load_one(struct ctl *ctl, const char *path)
 {
+    struct vm_info i;
     json_error_t je;
     json_t *o = json_load_file(path, 0, &je);
     const char *uuid = json_string_value(json_object_get(o, "uuid"));
@@ -173,24 +152,19 @@ static void load_one(struct ctl *ctl, const char *path)
         json_decref(o);
         return;
     }
-    vm = registry_vm(ctl, uuid,
-                     json_string_value(json_object_get(o, "name")));
-    vm->prepared = json_is_true(json_object_get(o, "prepared"));
-    vm->wanted = json_is_true(json_object_get(o, "wanted"));
-    vm->autostart = json_is_true(json_object_get(o, "autostart"));
-    vm->role = role_of(json_string_value(json_object_get(o, "role")));
-    set(vm->peer, sizeof(vm->peer),
-        json_string_value(json_object_get(o, "peer")));
-    set(vm->arbiter, sizeof(vm->arbiter),
-        json_string_value(json_object_get(o, "arbiter")));
-    set(vm->pair, sizeof(vm->pair),
-        json_string_value(json_object_get(o, "pair")));
-    vm->generation = (uint64_t)json_integer_value(
-        json_object_get(o, "generation"));
-    set(vm->last, sizeof(vm->last),
-        json_string_value(json_object_get(o, "last")));
-    set(vm->note, sizeof(vm->note),
-        json_string_value(json_object_get(o, "note")));
+    vm = registry_vm(ctl, uuid, ft_json_text(o, "name"));
+    vm_get(vm, &i);
+    i.prepared = json_is_true(json_object_get(o, "prepared"));
+    i.wanted = json_is_true(json_object_get(o, "wanted"));
+    i.autostart = json_is_true(json_object_get(o, "autostart"));
+    i.role = ft_role_parse(ft_json_text(o, "role"));
+    i.generation = ft_json_number(o, "generation");
+    i.last = ft_pair_state_parse(ft_json_text(o, "last"));
+    load_text(i.peer, sizeof(i.peer), ft_json_text(o, "peer"));
+    load_text(i.arbiter, sizeof(i.arbiter), ft_json_text(o, "arbiter"));
+    load_text(i.pair, sizeof(i.pair), ft_json_text(o, "pair"));
+    load_text(i.note, sizeof(i.note), ft_json_text(o, "note"));
+    vm_restore(vm, &i);
     json_decref(o);
 }
 
@@ -224,58 +198,11 @@ int registry_load(struct ctl *ctl, struct ft_err *err)
     closedir(d);
     /* A prepared domain's QEMU listens in its folder, which a reboot takes
      * away (/run): it must be there before libvirtd starts the domain. */
-    for (struct vm *vm = ctl->vms; vm; vm = vm->next) {
-        if (registry_run_dir(ctl, vm->uuid, path, sizeof(path), err) < 0)
+    for (struct vm *vm = ctl->vms; vm; vm = vm_next(vm)) {
+        if (registry_run_dir(ctl, vm_uuid(vm), path, sizeof(path), err) < 0)
             return -1;
     }
     return 0;
-}
-
-int vm_begin(struct ctl *ctl, struct vm *vm, const char *what, int wait_ms,
-             struct ft_err *err)
-{
-    ft_ns end = ft_monotonic() + (ft_ns)wait_ms * FT_NS_PER_MS;
-    int rc = 0;
-
-    pthread_mutex_lock(&ctl->lock);
-    while (vm->busy && ft_monotonic() < end) {
-        pthread_mutex_unlock(&ctl->lock);
-        poll(NULL, 0, 50);
-        pthread_mutex_lock(&ctl->lock);
-    }
-    if (vm->busy)
-        rc = ft_err_set(err, EBUSY, "domain %s: another command is at work "
-                        "on it (%s): wait for its end, or stop it",
-                        vm->name, vm->busy);
-    else
-        vm->busy = what;
-    pthread_mutex_unlock(&ctl->lock);
-    return rc;
-}
-
-void vm_end(struct ctl *ctl, struct vm *vm)
-{
-    pthread_mutex_lock(&ctl->lock);
-    vm->busy = NULL;
-    pthread_cond_broadcast(&ctl->changed);
-    pthread_mutex_unlock(&ctl->lock);
-}
-
-void vm_note(struct ctl *ctl, struct vm *vm, const char *fmt, ...)
-{
-    char text[sizeof(vm->note)];
-    va_list ap;
-    bool news;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    pthread_mutex_lock(&ctl->lock);
-    news = strcmp(vm->note, text) != 0;
-    memcpy(vm->note, text, sizeof(text));
-    pthread_mutex_unlock(&ctl->lock);
-    if (news && *text)
-        ft_info("pair %s: %s", vm->name, text);
 }
 
 int registry_run_dir(struct ctl *ctl, const char *uuid, char *buf, size_t size,

@@ -52,8 +52,7 @@ static const char *host_of(struct session *s)
 static int clear_agent(struct session *s, const char *uuid, const char *name,
                        struct ft_err *err)
 {
-    json_t *status;
-    bool busy;
+    struct agent_status status;
 
     if (!agent_client_alive(s->ctl, uuid))
         return 0;
@@ -62,16 +61,14 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
         return agent_client_alive(s->ctl, uuid)
             ? ft_err_prefix(err, "domain %s: host %s", name, host_of(s)) : 0;
     }
-    busy = agent_client_order(s->ctl, uuid, "quit", err) < 0;
-    if (busy)
-        ft_err_set(err, EBUSY, "domain %s: %s still has a part in an earlier "
-                   "pair (%s: %s): it ends when that is decided", name,
-                   host_of(s), ft_json_text(status, "state"),
-                   ft_json_text(status, "reason"));
-    json_decref(status);
-    for (int i = 0; !busy && i < 100 && agent_client_alive(s->ctl, uuid); i++)
+    if (agent_client_order(s->ctl, uuid, "quit", err) < 0)
+        return ft_err_set(err, EBUSY, "domain %s: %s still has a part in an "
+                          "earlier pair (%s: %s): it ends when that is "
+                          "decided", name, host_of(s),
+                          ft_pair_state_name(status.state), status.reason);
+    for (int i = 0; i < 100 && agent_client_alive(s->ctl, uuid); i++)
         poll(NULL, 0, 20);
-    return busy ? -1 : 0;
+    return 0;
 }
 
 /* A replica here that was never protected, from an earlier try of the very host
@@ -79,34 +76,30 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
 static void clear_replica(struct session *s, const char *uuid)
 {
     struct vm *vm = registry_find(s->ctl, uuid);
-    json_t *status;
-    bool ours, stale;
+    struct agent_status status;
+    struct vm_info i;
 
-    if (!vm || vm_begin(s->ctl, vm, "tidying up", 3000, NULL) < 0)
+    if (!vm || vm_begin(vm, "tidying up", 3000, NULL) < 0)
         return;
-    pthread_mutex_lock(&s->ctl->lock);
-    ours = vm->role == VM_BACKUP && !strcmp(vm->peer, control_host(s->peer));
-    pthread_mutex_unlock(&s->ctl->lock);
-    if (ours && agent_client_status(s->ctl, uuid, &status, NULL) == 0) {
-        stale = json_is_true(json_object_get(status, "unused")) ||
-            !strcmp(ft_json_text(status, "state"), "cloning");
-        json_decref(status);
-        if (stale)
-            virt_destroy(s->ctl->virt, uuid);
-        for (int i = 0; stale && i < 100 &&
-             virt_active(s->ctl->virt, uuid); i++)
+    vm_get(vm, &i);
+    if (i.role == FT_ROLE_BACKUP &&
+        !strcmp(i.peer, control_host(s->peer)) &&
+        agent_client_status(s->ctl, uuid, &status, NULL) == 0 &&
+        (status.unused || status.state == FT_PAIR_CLONING)) {
+        virt_destroy(s->ctl->virt, uuid);
+        for (int n = 0; n < 100 && virt_active(s->ctl->virt, uuid); n++)
             poll(NULL, 0, 20);
     }
-    vm_end(s->ctl, vm);
+    vm_end(vm);
 }
 
 static int check_domain(struct session *s, json_t *q, struct ft_err *err)
 {
     const char *uuid = ft_json_text(q, "uuid"), *name = ft_json_text(q, "name");
     char other[VIR_UUID_STRING_BUFLEN] = "";
+    struct vm_info known = { .generation = 0 };
     virDomainPtr dom;
     struct vm *vm;
-    bool known;
     int active;
 
     active = virt_active(s->ctl->virt, uuid);
@@ -132,10 +125,9 @@ static int check_domain(struct session *s, json_t *q, struct ft_err *err)
                           "that name (uuid %s): rename one of them", name,
                           host_of(s), other);
     vm = registry_find(s->ctl, uuid);
-    pthread_mutex_lock(&s->ctl->lock);
-    known = vm && (vm->generation > 0 || vm->prepared);
-    pthread_mutex_unlock(&s->ctl->lock);
-    if (!known)
+    if (vm)
+        vm_get(vm, &known);
+    if (!known.generation && !known.prepared)
         return ft_err_set(err, EEXIST, "domain %s: it is also defined on %s: "
                           "a protected domain's definition moves with it; "
                           "'virsh undefine %s' there", name, host_of(s),
@@ -318,24 +310,6 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
 
 /* ---- start -------------------------------------------------------------- */
 
-static void remember(struct session *s, json_t *q)
-{
-    struct vm *vm = s->vm;
-
-    pthread_mutex_lock(&s->ctl->lock);
-    vm->role = VM_BACKUP;
-    vm->prepared = true;
-    vm->wanted = false;
-    *vm->last = 0;
-    vm->generation = ft_json_number(q, "generation");
-    snprintf(vm->pair, sizeof(vm->pair), "%s", ft_json_text(q, "pair"));
-    snprintf(vm->peer, sizeof(vm->peer), "%s", control_host(s->peer));
-    snprintf(vm->arbiter, sizeof(vm->arbiter), "%s",
-             ft_json_text(q, "arbiter"));
-    pthread_mutex_unlock(&s->ctl->lock);
-    vm_note(s->ctl, vm, "%s", "");
-}
-
 /* What is to be started must be what was announced and checked, and nothing
  * that could not be protected here: no host devices, no other program. */
 static int check_xml(struct session *s, json_t *q, struct ft_err *err)
@@ -359,8 +333,7 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
                         "another one (%s, uuid %s): refused", name,
                         control_host(s->peer), f.name, f.uuid);
     if (rc == 0) {
-        dom_check(doc, &o, &r);
-        if (r.count[DOM_REFUSED] || !dom_is_prepared(doc, &o, &r)) {
+        if (dom_is_prepared(doc, &o, &r) != DOM_PREPARED) {
             dom_report_err(&r, name, err);
             rc = ft_err_prefix(err, "on %s", host_of(s));
         }
@@ -371,8 +344,8 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
     return rc;
 }
 
-static int start_domain(struct session *s, const char *xml,
-                        struct ft_err *err)
+static int start_domain(struct session *s, const char *name,
+                        const char *xml, struct ft_err *err)
 {
     virConnectPtr conn = virt_open(s->ctl->virt, err);
     virDomainPtr dom;
@@ -382,8 +355,7 @@ static int start_domain(struct session *s, const char *xml,
     dom = virDomainCreateXML(conn, xml, VIR_DOMAIN_START_PAUSED);
     if (!dom)
         virt_error(err, "domain %s: libvirt on %s cannot start the replica "
-                   "with emulator %s",
-                   s->vm->name, host_of(s),
+                   "with emulator %s", name, host_of(s),
                    s->ctl->options.paths_emulator);
     else
         virDomainFree(dom);
@@ -392,22 +364,24 @@ static int start_domain(struct session *s, const char *xml,
 }
 
 /* The file beside the emulator may be of another one. */
-static int check_replica_build(struct session *s, struct ft_err *err)
+static int check_replica_build(struct session *s, const char *name,
+                               struct ft_err *err)
 {
-    json_t *status;
-    int rc;
+    struct agent_status status;
 
-    if (agent_client_status(s->ctl, s->vm->uuid, &status, err) < 0)
+    if (agent_client_status(s->ctl, s->checked, &status, err) < 0)
         return -1;
-    rc = same_build(s, s->vm->name, s->qemu, ft_json_text(status, "qemu"),
-                    err);
-    json_decref(status);
-    return rc;
+    return same_build(s, name, s->qemu, status.qemu, err);
 }
 
 static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
 {
-    const char *uuid = ft_json_text(q, "uuid"), *xml = ft_json_text(q, "xml");
+    const char *uuid = ft_json_text(q, "uuid"), *name = ft_json_text(q, "name");
+    const struct vm_pair pair = {
+        .id = ft_json_text(q, "pair"), .peer = control_host(s->peer),
+        .arbiter = ft_json_text(q, "arbiter"),
+        .generation = ft_json_number(q, "generation"),
+    };
     struct vm *vm;
     char dir[600];
 
@@ -415,34 +389,34 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         ft_err_set(err, EINVAL, "request start: malformed");
         return NULL;
     }
-    vm = registry_vm(s->ctl, uuid, ft_json_text(q, "name"));
-    if (vm_begin(s->ctl, vm, "being made a backup", 3000, err) < 0)
+    vm = registry_vm(s->ctl, uuid, name);
+    if (vm_begin(vm, "being made a backup", 3000, err) < 0)
         return NULL;
     s->vm = vm;
     if (check_domain(s, q, err) < 0 || check_xml(s, q, err) < 0 ||
-        clear_agent(s, uuid, vm->name, err) < 0 ||
+        clear_agent(s, uuid, name, err) < 0 ||
         registry_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
         virt_undefine(s->ctl->virt, uuid, err) < 0)
         return NULL;
-    remember(s, q);
+    vm_become_backup(vm, &pair);
     s->started = true;
     if (registry_save(s->ctl, vm, err) < 0 ||
-        start_domain(s, xml, err) < 0 ||
+        start_domain(s, name, ft_json_text(q, "xml"), err) < 0 ||
         agent_client_ensure(s->ctl, uuid, err) < 0)
         return NULL;
     if (agent_client_request(s->ctl, uuid, json_pack(
             "{s:s,s:s,s:I,s:{s:s},s:s}", "do", "backup",
-            "pair", vm->pair, "generation", (json_int_t)vm->generation,
-            "peer", "host", vm->peer, "arbiter", vm->arbiter), -1, NULL,
+            "pair", pair.id, "generation", (json_int_t)pair.generation,
+            "peer", "host", pair.peer, "arbiter", pair.arbiter), -1, NULL,
             15000, err) < 0) {
-        ft_err_prefix(err, "domain %s: on %s", vm->name, host_of(s));
+        ft_err_prefix(err, "domain %s: on %s", name, host_of(s));
         return NULL;
     }
-    if (check_replica_build(s, err) < 0)
+    if (check_replica_build(s, name, err) < 0)
         return NULL;
     keeper_start(s->ctl, vm);
-    ft_info("pair %s: replica started for %s, generation %llu", vm->name,
-            vm->peer, (unsigned long long)vm->generation);
+    ft_info("pair %s: replica started for %s, generation %llu", name,
+            pair.peer, (unsigned long long)pair.generation);
     return json_pack("{s:b}", "ok", 1);
 }
 
@@ -453,57 +427,52 @@ static json_t *do_commit(struct session *s, json_t *q, struct ft_err *err)
         return NULL;
     }
     s->committed = true;
-    pthread_mutex_lock(&s->ctl->lock);
-    s->vm->autostart = json_is_true(json_object_get(q, "autostart"));
-    pthread_mutex_unlock(&s->ctl->lock);
+    vm_set_autostart(s->vm, json_is_true(json_object_get(q, "autostart")));
     if (registry_save(s->ctl, s->vm, err) < 0)
         ft_error("%s", err->text);
     return json_pack("{s:b}", "ok", 1);
 }
 
 /* Does the pair live by itself? Then the replica is not ours to remove. */
-static bool pair_stands(struct session *s)
+static bool pair_stands(struct session *s, const struct vm_info *vm)
 {
-    static const char *const word[] = { "protected", "arbitrating", "live",
-                                        "alone" };
-    json_t *status;
-    bool found = false;
+    struct agent_status status;
 
-    if (agent_client_status(s->ctl, s->vm->uuid, &status, NULL) < 0)
+    if (agent_client_status(s->ctl, vm->uuid, &status, NULL) < 0 ||
+        strcmp(status.pair, vm->pair))
         return false;
-    for (size_t i = 0; i < sizeof(word) / sizeof(word[0]); i++)
-        found = found || (!strcmp(ft_json_text(status, "state"), word[i]) &&
-                          !strcmp(ft_json_text(status, "pair"), s->vm->pair));
-    json_decref(status);
-    return found;
+    return status.state == FT_PAIR_PROTECTED ||
+        status.state == FT_PAIR_ARBITRATING || ft_pair_is_alone(status.state);
 }
 
 static void end_session(struct session *s)
 {
+    struct vm_info vm;
+
     for (size_t i = 0; i < s->proofs; i++)
         proof_remove(&s->proof[i]);
     free(s->proof);
-    if (s->started && !s->committed && !pair_stands(s)) {
-        virt_destroy(s->ctl->virt, s->vm->uuid);
-        vm_note(s->ctl, s->vm, "the clone from %s was given up",
-                s->vm->peer);
+    if (!s->vm)
+        return;
+    vm_get(s->vm, &vm);
+    if (s->started && !s->committed && !pair_stands(s, &vm)) {
+        virt_destroy(s->ctl->virt, vm.uuid);
+        vm_note(s->vm, "the clone from %s was given up", vm.peer);
         keeper_start(s->ctl, s->vm);   /* ends the agent, tidies up */
     }
-    if (s->vm)
-        vm_end(s->ctl, s->vm);
+    vm_end(s->vm);
 }
 
 /* That host is there again: no need to wait for the next try. */
 static json_t *do_hello(struct session *s)
 {
-    struct vm *vm;
+    struct vm_info i;
 
-    pthread_mutex_lock(&s->ctl->lock);
-    for (vm = s->ctl->vms; vm; vm = vm->next) {
-        if (!strcmp(vm->peer, control_host(s->peer)))
-            atomic_store(&vm->poke, true);
+    for (struct vm *vm = registry_first(s->ctl); vm; vm = vm_next(vm)) {
+        vm_get(vm, &i);
+        if (!strcmp(i.peer, control_host(s->peer)))
+            vm_poke(vm);
     }
-    pthread_mutex_unlock(&s->ctl->lock);
     return json_pack("{s:b,s:s}", "ok", 1, "version", PACKAGE_VERSION);
 }
 

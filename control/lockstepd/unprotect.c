@@ -14,12 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/host/json.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
-#include "control/lockstepd/keeper.h"
 #include "control/lockstepd/registry.h"
 #include "control/lockstepd/vm.h"
 
@@ -27,68 +25,55 @@
 
 /* No new try from now on, and an end to one that runs. Refused where there is
  * nothing to end. */
-static int stop_wanting(struct ctl *ctl, struct vm *vm, char *peer,
-                        size_t size, bool *was, struct ft_err *err)
+static int stop_wanting(struct ctl *ctl, struct vm *vm, struct vm_info *was,
+                        struct ft_err *err)
 {
-    bool wanted, backup;
-
-    pthread_mutex_lock(&ctl->lock);
-    *was = vm->wanted;
-    wanted = vm->wanted || vm->role != VM_NONE;
-    backup = vm->role == VM_BACKUP;
-    snprintf(peer, size, "%s", vm->peer);
-    if (!backup) {
-        vm->wanted = false;
-        atomic_store(&vm->stop, true);
-    }
-    pthread_mutex_unlock(&ctl->lock);
-    if (backup)
+    vm_stop_wanting(vm, was);
+    if (was->role == FT_ROLE_BACKUP)
         return ft_err_set(err, EINVAL, "domain %s: this host is its backup: "
                           "run 'lockstep unprotect %s' on %s, its primary",
-                          vm->name, vm->name, peer);
-    if (!wanted && !agent_client_alive(ctl, vm->uuid)) {
-        atomic_store(&vm->stop, false);
+                          was->name, was->name, was->peer);
+    if (!was->wanted && was->role == FT_ROLE_NONE &&
+        !agent_client_alive(ctl, was->uuid)) {
+        vm_clear_stop(vm);
         return ft_err_set(err, ENOENT, "domain %s: it is not protected",
-                          vm->name);
+                          was->name);
     }
     return 0;
 }
 
-static int wait_alone(struct job *job, struct vm *vm, struct ft_err *err)
+static int wait_alone(struct job *job, const struct vm_info *vm,
+                      struct ft_err *err)
 {
-    for (int waited = 0; ; waited += 100) {
-        json_t *status;
-        bool done;
+    struct agent_status status;
 
+    for (int waited = 0; ; waited += 100) {
         if (agent_client_status(job->ctl, vm->uuid, &status, err) < 0)
             return -1;
-        done = !vm_in_pair(status);
-        if (!done && waited >= ALONE_MS)
-            ft_err_set(err, ETIMEDOUT, "domain %s: still %s after %d s (%s); "
-                       "it goes on trying", vm->name,
-                       ft_json_text(status, "state"), ALONE_MS / 1000,
-                       ft_json_text(status, "reason"));
-        json_decref(status);
-        if (done)
+        if (!agent_status_is_bound(&status))
             return 0;
-        if (waited >= ALONE_MS || job_sleep(job, 100, err) < 0)
+        if (waited >= ALONE_MS)
+            return ft_err_set(err, ETIMEDOUT, "domain %s: still %s after %d "
+                              "s (%s); it goes on trying", vm->name,
+                              ft_pair_state_name(status.state),
+                              ALONE_MS / 1000, status.reason);
+        if (job_sleep(job, 100, err) < 0)
             return -1;
     }
 }
 
-static int end_pair(struct job *job, struct vm *vm, struct ft_err *err)
+static int end_pair(struct job *job, const struct vm_info *vm,
+                    struct ft_err *err)
 {
     struct ctl *ctl = job->ctl;
-    json_t *status;
-    bool paired;
+    struct agent_status status;
 
     if (!agent_client_alive(ctl, vm->uuid))
         return 0;
     if (agent_client_status(ctl, vm->uuid, &status, err) < 0)
         return -1;
-    paired = vm_in_pair(status);
-    json_decref(status);
-    if (paired && agent_client_order(ctl, vm->uuid, "unprotect", err) < 0)
+    if (agent_status_is_bound(&status) &&
+        agent_client_order(ctl, vm->uuid, "unprotect", err) < 0)
         return -1;
     if (wait_alone(job, vm, err) < 0)
         return -1;
@@ -100,38 +85,29 @@ static int end_pair(struct job *job, struct vm *vm, struct ft_err *err)
 static int restore(struct ctl *ctl, struct vm *vm, virDomainPtr dom,
                    struct ft_err *err)
 {
-    bool autostart;
-
-    pthread_mutex_lock(&ctl->lock);
-    vm->role = VM_NONE;
-    autostart = vm->autostart;
-    vm->autostart = false;
-    *vm->last = 0;
-    pthread_mutex_unlock(&ctl->lock);
-    if (autostart)
+    if (vm_unpair(vm))
         virDomainSetAutostart(dom, 1);
-    vm_note(ctl, vm, "%s", "ended by 'lockstep unprotect'");
-    virt_set_protection(ctl->virt, vm->uuid, NULL);
+    vm_note(vm, "%s", "ended by 'lockstep unprotect'");
+    virt_set_protection(ctl->virt, vm_uuid(vm), NULL);
     return registry_save(ctl, vm, err);
 }
 
 /* The wish goes onto the disk first: a pair that ended by it must not come
  * back after a restart. Refused, nothing has changed. */
-static int begin(struct ctl *ctl, struct vm *vm, bool was,
+static int begin(struct ctl *ctl, struct vm *vm, bool wanted,
                  struct ft_err *err)
 {
-    int rc = vm_begin(ctl, vm, "unprotect", 30000, err);
+    int rc = vm_begin(vm, "unprotect", 30000, err);
 
     if (rc == 0) {
         rc = registry_save(ctl, vm, err);
         if (rc < 0)
-            vm_end(ctl, vm);
+            vm_end(vm);
     }
-    pthread_mutex_lock(&ctl->lock);
     if (rc < 0)
-        vm->wanted = was;
-    atomic_store(&vm->stop, false);   /* a later pair may come back */
-    pthread_mutex_unlock(&ctl->lock);
+        vm_want_again(vm, wanted);
+    else
+        vm_clear_stop(vm);
     return rc;
 }
 
@@ -140,27 +116,27 @@ int unprotect_run(struct job *job, const char *domain, char *summary,
 {
     struct ctl *ctl = job->ctl;
     virDomainPtr dom = virt_domain(ctl->virt, domain, err);
-    char uuid[VIR_UUID_STRING_BUFLEN], peer[CTL_NAME];
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    struct vm_info was;
     struct vm *vm;
-    bool was;
     int rc;
 
     if (!dom)
         return -1;
     virDomainGetUUIDString(dom, uuid);
     vm = registry_vm(ctl, uuid, virDomainGetName(dom));
-    rc = stop_wanting(ctl, vm, peer, sizeof(peer), &was, err);
+    rc = stop_wanting(ctl, vm, &was, err);
     if (rc == 0)
-        rc = begin(ctl, vm, was, err);
+        rc = begin(ctl, vm, was.wanted, err);
     if (rc == 0) {
         job_progress(job, "end", -1, "ending the pair with %s",
-                     *peer ? peer : "its backup");
-        rc = end_pair(job, vm, err);
+                     *was.peer ? was.peer : "its backup");
+        rc = end_pair(job, &was, err);
         if (rc == 0)
             rc = restore(ctl, vm, dom, err);
-        vm_end(ctl, vm);
+        vm_end(vm);
         snprintf(summary, size, "%s is not protected any more; it runs on "
-                 "%s", vm->name, ctl->options.host_name);
+                 "%s", was.name, ctl->options.host_name);
     }
     virDomainFree(dom);
     return rc;

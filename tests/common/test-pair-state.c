@@ -38,11 +38,21 @@ static void what_a_state_means(void)
     }
 }
 
+static void each_role_has_a_word(void)
+{
+    for (unsigned r = FT_ROLE_NONE; r <= FT_ROLE_BACKUP; r++) {
+        g_assert_cmpint(ft_role_parse(ft_role_name(r)), ==, r);
+    }
+    g_assert_cmpstr(ft_role_name(FT_ROLE_BACKUP), ==, "backup");
+    g_assert_cmpint(ft_role_parse(""), ==, FT_ROLE_NONE);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/pair-state/words", each_word_is_read_as_its_state);
     g_test_add_func("/pair-state/other-words", another_word_is_not_known);
     g_test_add_func("/pair-state/meaning", what_a_state_means);
+    g_test_add_func("/role/words", each_role_has_a_word);
     return g_test_run();
 }

@@ -20,7 +20,8 @@ tell() { # tell SENTENCE: ok when $bad is empty
 # ---- what the archives of the cores call and keep --------------------------
 
 archives='common/libcommon.a logging-channel/liblc.a primary/libpri.a
-          backup/libbak.a shared-disk/libtas.a'
+          backup/libbak.a shared-disk/libtas.a
+          control/lockstepd/libkeepercore.a'
 for a in $archives; do
     [ -f "$top_builddir/$a" ] || { echo "Bail out! no $a"; exit 99; }
 done
@@ -112,6 +113,10 @@ for role in primary backup; do
           $role/names.c $role/events.tbl.h)
     tell "$role's core includes cores below it alone"
 done
+
+own='"control/lockstepd/keeper-core\.h"'
+bad=$(only "^($std|$common|$own)$" control/lockstepd/keeper-core.[ch])
+tell "the keeper's core includes common alone"
 
 bad=$(never '"backup/' primary/*.[ch]; never '"primary/' backup/*.[ch])
 tell 'primary and backup do not know each other'

@@ -153,7 +153,7 @@ static void second_time_changes_nothing(void)
     g_assert_cmpuint(r.n, ==, 0);
     second = canonical_doc(doc);
     g_assert_cmpstr(first, ==, second);
-    g_assert_true(dom_is_prepared(doc, &o, &r));
+    g_assert_cmpint(dom_is_prepared(doc, &o, &r), ==, DOM_PREPARED);
     /* another shift is one change */
     o.shift = 3;
     g_assert_cmpint(dom_prepare(doc, &o, &r), ==, 1);
@@ -241,7 +241,7 @@ static void virt_install(void)
             g_assert_cmpstr(dom_attr(n, "model"), ==, "none");
     }
     dom_report_clear(&r);
-    g_assert_true(dom_is_prepared(doc, &o, &r));
+    g_assert_cmpint(dom_is_prepared(doc, &o, &r), ==, DOM_PREPARED);
     dom_report_clear(&r);
     dom_free(doc);
 }
@@ -252,7 +252,8 @@ static void a_running_unprepared_domain_is_told(void)
     struct dom_report r = { 0 };
     struct ft_err err = { 0 };
 
-    g_assert_false(dom_is_prepared(doc, &plain_options, &r));
+    g_assert_cmpint(dom_is_prepared(doc, &plain_options, &r), ==,
+                    DOM_NOT_PREPARED);
     g_assert_true(said(&r, "emulator", EMULATOR));
     g_assert_true(said(&r, "qemu:commandline", "-icount"));
     g_assert_true(said(&r, "timer rtc", "track"));

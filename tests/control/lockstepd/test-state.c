@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/lockstepd/agent-status.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/proof.h"
 #include "control/lockstepd/registry.h"
@@ -23,8 +24,7 @@ static struct ctl *new_ctl(void)
 {
     struct ctl *c = g_new0(struct ctl, 1);
 
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->changed, NULL);
+    pthread_mutex_init(&c->vms_lock, NULL);
     g_assert_cmpint(ft_options_load(&c->options, "/dev/null", NULL), ==, 0);
     g_snprintf(c->options.paths_run, FT_OPTION_TEXT, "%s/run", dir);
     g_snprintf(c->options.paths_state, FT_OPTION_TEXT, "%s/state", dir);
@@ -35,7 +35,7 @@ static struct ctl *new_ctl(void)
 static void free_ctl(struct ctl *c)
 {
     for (struct vm *vm = c->vms, *next; vm; vm = next) {
-        next = vm->next;
+        next = vm_next(vm);
         free(vm);
     }
     g_free(c);
@@ -45,19 +45,18 @@ static void what_is_saved_is_loaded(void)
 {
     struct ctl *c = new_ctl();
     g_autofree char *run = g_strdup_printf("%s/run/vm/%s", dir, UUID);
+    const struct vm_pair pair = {
+        .id = "0123456789abcdef0123456789abcdef", .peer = "hostb",
+        .arbiter = "file:/a", .generation = 7,
+    };
     struct ft_err err = { 0 };
+    struct vm_info i;
     struct vm *vm;
 
     g_assert_cmpint(registry_load(c, &err), ==, 0);
     g_assert_null(registry_find(c, UUID));
     vm = registry_vm(c, UUID, "web\"1");
-    vm->wanted = vm->prepared = vm->autostart = true;
-    vm->role = VM_PRIMARY;
-    vm->generation = 7;
-    g_strlcpy(vm->peer, "hostb", sizeof(vm->peer));
-    g_strlcpy(vm->arbiter, "file:/a", sizeof(vm->arbiter));
-    g_strlcpy(vm->pair, "0123456789abcdef0123456789abcdef",
-              sizeof(vm->pair));
+    vm_become_primary(vm, &pair, true);
     g_assert_cmpint(registry_save(c, vm, &err), ==, 0);
     free_ctl(c);
 
@@ -65,13 +64,14 @@ static void what_is_saved_is_loaded(void)
     g_assert_cmpint(registry_load(c, &err), ==, 0);
     vm = registry_find(c, UUID);
     g_assert_nonnull(vm);
-    g_assert_cmpstr(vm->name, ==, "web\"1");
-    g_assert_true(vm->wanted && vm->prepared && vm->autostart);
-    g_assert_cmpint(vm->role, ==, VM_PRIMARY);
-    g_assert_cmpuint(vm->generation, ==, 7);
-    g_assert_cmpstr(vm->peer, ==, "hostb");
-    g_assert_cmpstr(vm->arbiter, ==, "file:/a");
-    g_assert_cmpstr(vm->pair, ==, "0123456789abcdef0123456789abcdef");
+    vm_get(vm, &i);
+    g_assert_cmpstr(i.name, ==, "web\"1");
+    g_assert_true(i.wanted && i.prepared && i.autostart);
+    g_assert_cmpint(i.role, ==, FT_ROLE_PRIMARY);
+    g_assert_cmpuint(i.generation, ==, 7);
+    g_assert_cmpstr(i.peer, ==, "hostb");
+    g_assert_cmpstr(i.arbiter, ==, "file:/a");
+    g_assert_cmpstr(i.pair, ==, "0123456789abcdef0123456789abcdef");
     /* QEMU must be able to listen there before lockstepd does anything. */
     g_assert_true(g_file_test(run, G_FILE_TEST_IS_DIR));
     registry_forget(c, vm);
@@ -91,20 +91,23 @@ static void a_failed_save_loses_nothing(void)
     g_autofree char *away = g_strdup_printf("%s/state/away", dir);
     struct ctl *c = new_ctl();
     struct ft_err err = { 0 };
+    struct vm_info i;
     struct vm *vm;
 
     g_assert_cmpint(registry_load(c, &err), ==, 0);
     vm = registry_vm(c, UUID, "web1");
-    vm->prepared = true;
-    g_strlcpy(vm->last, "fenced", sizeof(vm->last));
-    g_strlcpy(vm->note, "hostb owns it", sizeof(vm->note));
+    vm_set_prepared(vm, true);
+    vm_end_part(vm, FT_PAIR_FENCED);
+    vm_note(vm, "hostb owns it");
     g_assert_cmpint(registry_save(c, vm, &err), ==, 0);
-    g_assert_false(vm->unsaved);
+    vm_get(vm, &i);
+    g_assert_false(i.unsaved);
     g_assert_cmpint(g_rename(state, away), ==, 0);
-    vm->prepared = false;
+    vm_set_prepared(vm, false);
     g_assert_cmpint(registry_save(c, vm, &err), ==, -1);
     g_assert_nonnull(strstr(err.text, UUID ".json: cannot write it: "));
-    g_assert_true(vm->unsaved);
+    vm_get(vm, &i);
+    g_assert_true(i.unsaved);
     g_assert_cmpint(g_rename(away, state), ==, 0);
     free_ctl(c);
 
@@ -112,11 +115,13 @@ static void a_failed_save_loses_nothing(void)
     g_assert_cmpint(registry_load(c, &err), ==, 0);
     vm = registry_find(c, UUID);
     g_assert_nonnull(vm);
-    g_assert_true(vm->prepared);
-    g_assert_cmpstr(vm->last, ==, "fenced");
-    g_assert_cmpstr(vm->note, ==, "hostb owns it");
+    vm_get(vm, &i);
+    g_assert_true(i.prepared);
+    g_assert_cmpint(i.last, ==, FT_PAIR_FENCED);
+    g_assert_cmpstr(i.note, ==, "hostb owns it");
     registry_forget(c, vm);
-    g_assert_cmpstr(vm->last, ==, "");
+    vm_get(vm, &i);
+    g_assert_cmpint(i.last, ==, FT_PAIR_NONE);
     free_ctl(c);
 }
 
@@ -141,14 +146,122 @@ static void one_command_at_a_time(void)
     struct vm *vm = registry_vm(c, UUID, "web1");
     struct ft_err err = { 0 };
 
-    g_assert_cmpint(vm_begin(c, vm, "protect", 0, &err), ==, 0);
-    g_assert_cmpint(vm_begin(c, vm, "prepare", 100, &err), ==, -1);
+    g_assert_cmpint(vm_begin(vm, "protect", 0, &err), ==, 0);
+    g_assert_cmpint(vm_begin(vm, "prepare", 100, &err), ==, -1);
     g_assert_nonnull(strstr(err.text, "domain web1: "));
     g_assert_nonnull(strstr(err.text, "protect"));
-    vm_end(c, vm);
-    g_assert_cmpint(vm_begin(c, vm, "prepare", 0, &err), ==, 0);
-    vm_end(c, vm);
+    vm_end(vm);
+    g_assert_cmpint(vm_begin(vm, "prepare", 0, &err), ==, 0);
+    vm_end(vm);
     free_ctl(c);
+}
+
+static void *end_soon(void *arg)
+{
+    g_usleep(50 * 1000);
+    vm_end(arg);
+    return NULL;
+}
+
+static void a_command_waits_for_the_end_of_another(void)
+{
+    struct vm *vm = vm_new(UUID, NULL);
+    gint64 begun = g_get_monotonic_time();
+    struct vm_info i;
+    GThread *t;
+
+    g_assert_cmpint(vm_begin(vm, "protect", 0, NULL), ==, 0);
+    t = g_thread_new("protect", end_soon, vm);
+    g_assert_cmpint(vm_begin(vm, "prepare", 30000, NULL), ==, 0);
+    g_assert_cmpint(g_get_monotonic_time() - begun, <, 15 * G_USEC_PER_SEC);
+    vm_get(vm, &i);
+    g_assert_cmpstr(i.command, ==, "prepare");
+    g_thread_join(t);
+    free(vm);
+}
+
+/* `unprotect` ends a pair that is being made, on the primary's host alone. */
+static void what_is_wanted_is_stopped_and_comes_back(void)
+{
+    const struct vm_pair pair = { .id = "00", .peer = "hostb",
+                                  .arbiter = "file:/a", .generation = 3 };
+    struct vm *vm = vm_new(UUID, NULL);
+    struct vm_info was, i;
+
+    vm_become_primary(vm, &pair, true);
+    vm_stop_wanting(vm, &was);
+    g_assert_true(was.wanted && !was.stopped);
+    g_assert_true(vm_is_stopped(vm));
+    vm_want_again(vm, was.wanted);
+    vm_get(vm, &i);
+    g_assert_true(i.wanted && !i.stopped && i.autostart);
+    g_assert_true(vm_unpair(vm));
+    g_assert_false(vm_unpair(vm));
+    vm_become_backup(vm, &pair);
+    vm_stop_wanting(vm, &was);
+    g_assert_cmpint(was.role, ==, FT_ROLE_BACKUP);
+    g_assert_false(vm_is_stopped(vm));
+    free(vm);
+}
+
+static void a_keeper_is_one_and_tells_a_failure_once(void)
+{
+    struct vm *vm = vm_new(UUID, NULL);
+    char why[40] = "";
+
+    g_assert_true(vm_claim_keeper(vm));
+    g_assert_false(vm_claim_keeper(vm));
+    g_assert_cmpint(vm_begin(vm, "protect", 0, NULL), ==, 0);
+    g_assert_false(vm_begin_try(vm));
+    g_assert_false(vm_resign_keeper(vm));
+    vm_end(vm);
+    g_assert_true(vm_begin_try(vm));
+    g_assert_false(vm_begin_try(vm));
+    g_assert_cmpint(vm_take_try(vm, why, sizeof(why)), ==, VM_TRY_RUNS);
+    vm_end_try(vm, "host hostb: it is down");
+    g_assert_cmpint(vm_take_try(vm, why, sizeof(why)), ==, VM_TRY_FAILED);
+    g_assert_cmpstr(why, ==, "host hostb: it is down");
+    g_assert_cmpint(vm_take_try(vm, why, sizeof(why)), ==, VM_TRY_NONE);
+    vm_poke(vm);
+    g_assert_true(vm_take_poke(vm));
+    g_assert_false(vm_take_poke(vm));
+    g_assert_true(vm_begin_try(vm));
+    vm_end_try(vm, "told to nobody");
+    g_assert_true(vm_resign_keeper(vm));
+    g_assert_true(vm_claim_keeper(vm));
+    g_assert_cmpint(vm_take_try(vm, why, sizeof(why)), ==, VM_TRY_NONE);
+    free(vm);
+}
+
+/* A protected pair is news once; an agent's role is the host's. */
+static void a_protected_pair_is_news_once(void)
+{
+    struct agent_status s;
+    struct vm *vm = vm_new(UUID, NULL);
+    struct vm_info i;
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:I,s:{s:I}}", "role", "backup",
+                          "state", "protected", "peer", "hosta", "pair",
+                          "0123456789abcdef0123456789abcdef", "generation",
+                          (json_int_t)4, "progress", "sent", (json_int_t)9);
+
+    agent_status_parse(&s, o);
+    json_decref(o);
+    g_assert_cmpint(s.state, ==, FT_PAIR_PROTECTED);
+    g_assert_cmpuint(s.sent, ==, 9);
+    g_assert_true(agent_status_is_bound(&s));
+    g_assert_true(vm_see_protected(vm, &s));
+    g_assert_false(vm_see_protected(vm, &s));
+    vm_get(vm, &i);
+    g_assert_cmpint(i.role, ==, FT_ROLE_BACKUP);
+    g_assert_cmpstr(i.peer, ==, "hosta");
+    g_assert_false(i.wanted);
+    vm_take_over(vm);
+    vm_get(vm, &i);
+    g_assert_true(i.role == FT_ROLE_PRIMARY && i.wanted && i.prepared);
+    agent_status_parse(&s, NULL);
+    g_assert_cmpint(s.state, ==, FT_PAIR_NONE);
+    g_assert_false(agent_status_is_bound(&s));
+    free(vm);
 }
 
 static void a_proof_is_read_where_it_was_written(void)
@@ -233,6 +346,10 @@ int main(int argc, char **argv)
     g_test_add_func("/registry/failed-save", a_failed_save_loses_nothing);
     g_test_add_func("/registry/broken-file", a_broken_file_is_passed_over);
     g_test_add_func("/registry/one-command", one_command_at_a_time);
+    g_test_add_func("/vm/waits", a_command_waits_for_the_end_of_another);
+    g_test_add_func("/vm/wanted", what_is_wanted_is_stopped_and_comes_back);
+    g_test_add_func("/vm/keeper", a_keeper_is_one_and_tells_a_failure_once);
+    g_test_add_func("/vm/protected", a_protected_pair_is_news_once);
     g_test_add_func("/prove/files", a_proof_is_read_where_it_was_written);
     g_test_add_func("/prove/build-id", emulators_are_told_apart);
     rc = g_test_run();

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* agent-status.h - what an agent says of its pair (docs/agent.md), read once */
+#ifndef LOCKSTEPD_AGENT_STATUS_H
+#define LOCKSTEPD_AGENT_STATUS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/host/err.h"
+#include "common/pair-state.h"
+#include "control/lockstepd/proof.h"
+#include "control/lockstepd/sizes.h"
+
+struct agent_status {
+    enum ft_role role;
+    enum ft_pair_state state;   /* NONE: it was no status */
+    char reason[FT_ERR_TEXT];
+    char pair[33];
+    char peer[CTL_NAME];
+    uint64_t generation, tried;
+    char qemu[PROOF_BUILD_ID];  /* what its QEMU said hello with, or "" */
+    bool unused;                /* a replica that nobody has filled */
+    uint64_t sent, remaining;   /* of the clone, bytes */
+};
+
+/* o: borrowed; may be NULL or another object: then all is empty. */
+void agent_status_parse(struct agent_status *s, const json_t *o);
+
+/* Its host is bound to another one: in a pair, or in one that is being made or
+ * ended. An agent that has a role alone is not: its guest runs by itself. */
+bool agent_status_is_bound(const struct agent_status *s);
+
+#endif
