@@ -33,8 +33,6 @@
 #include "role/vmlink.h"
 #include "primary/driver.h"
 
-#define AGENT_PATH_MAX 320
-
 struct agent {
     struct ev_loop *loop;
     struct ft_options options;

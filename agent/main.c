@@ -89,7 +89,7 @@ static int parse(struct arguments *args, int argc, char **argv)
 /* mkdir -p; the last folder is the owner's only. */
 static int make_folder(const char *path, struct ft_err *err)
 {
-    char part[AGENT_PATH_MAX];
+    char part[FT_PATH_TEXT];
 
     snprintf(part, sizeof(part), "%s", path);
     for (char *p = part + 1; *p; p++) {
@@ -110,7 +110,7 @@ static int make_folder(const char *path, struct ft_err *err)
 /* One agent for a VM. The lock lives as long as the process. */
 static int take_lock(struct agent *a, struct ft_err *err)
 {
-    char path[AGENT_PATH_MAX];
+    char path[FT_PATH_TEXT];
     int fd;
 
     snprintf(path, sizeof(path), "%s/agent.lock", a->own);

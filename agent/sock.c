@@ -227,7 +227,7 @@ void agent_sock_event(struct agent *a)
 
 int agent_sock_open(struct agent *a, struct ft_err *err)
 {
-    char path[AGENT_PATH_MAX];
+    char path[FT_PATH_TEXT];
 
     snprintf(path, sizeof(path), "%s/agent.sock", a->own);
     a->server = agent_json_listen(a->loop, path, 0600, CLIENTS_MAX, &json_ops,

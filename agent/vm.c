@@ -41,7 +41,7 @@ static void session_path(const struct agent *a, char *path, size_t n)
 static int session_save(struct agent *a, const char *arbiter,
                         struct ft_err *err)
 {
-    char path[AGENT_PATH_MAX], tmp[AGENT_PATH_MAX + 8];
+    char path[FT_PATH_TEXT], tmp[FT_PATH_TEXT + 8];
     json_t *o = json_pack("{s:s}", "arbiter", arbiter);
     int r, fd;
 
@@ -62,7 +62,7 @@ static int session_save(struct agent *a, const char *arbiter,
 
 static void session_load(struct agent *a)
 {
-    char path[AGENT_PATH_MAX];
+    char path[FT_PATH_TEXT];
     const char *arbiter;
     json_t *o;
 
@@ -277,7 +277,7 @@ static const struct ft_vmlink_ops vmlink_ops = {
 static void on_retry(struct ft_timer *t, void *arg)
 {
     struct agent *a = arg;
-    char path[AGENT_PATH_MAX];
+    char path[FT_PATH_TEXT];
     struct ft_err err;
 
     snprintf(path, sizeof(path), "%s/vmlink.sock", a->dir);

@@ -13,13 +13,14 @@
 
 #include "common/host/log.h"
 #include "common/host/loop.h"
+#include "shared-disk/file.h"
 #include "shared-disk/store.h"
 
 struct tas_driver {
     struct tas core;
     struct tas_store *store;
     struct ft_timer timer;
-    char uri[600];
+    char uri[TAS_URI_TEXT];
     void (*decided)(struct tas_driver *d, enum tas_op op,
                     uint64_t generation, enum tas_result result, void *arg);
     void *arg;

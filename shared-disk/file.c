@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,8 +19,6 @@
 #include "common/host/id.h"
 
 #define MARK_TEXT "lockstep arbiter 1 "
-#define FOLDER 600        /* DIR and a UUID */
-#define PATH 700
 
 struct tas_file_faults tas_file_faults;
 
@@ -41,7 +40,7 @@ const char *tas_file_dir(const char *uri, struct ft_err *err)
                    uri);
         return NULL;
     }
-    if (strlen(uri) > 512) {
+    if (strlen(uri) >= TAS_URI_TEXT) {
         ft_err_set(err, ENAMETOOLONG, "arbiter: a path of over 512 bytes");
         return NULL;
     }
@@ -118,7 +117,7 @@ static ssize_t read_file(const char *path, void *to, size_t cap,
 int tas_file_id(const char *dir, char id[TAS_FILE_ID], struct ft_err *err)
 {
     enum { prefix = sizeof(MARK_TEXT) - 1 };
-    char path[PATH], text[prefix + TAS_FILE_ID + 1];
+    char path[TAS_PATH_TEXT], text[prefix + TAS_FILE_ID + 1];
     uint8_t bytes[16];
     ssize_t n;
 
@@ -183,7 +182,8 @@ static int look_before_format(const char *dir, bool *marked,
  * a fresh arbiter, not a lost history. */
 static int move_aside(const char *dir, struct ft_err *err)
 {
-    char old[PATH], from[PATH * 2], to[PATH * 2], tag[9];
+    char old[TAS_FOLDER_TEXT], tag[9];
+    char from[TAS_PATH_TEXT + NAME_MAX], to[TAS_PATH_TEXT + NAME_MAX];
     struct dirent *e;
     DIR *d;
     int rc = 0;
@@ -216,7 +216,7 @@ static int move_aside(const char *dir, struct ft_err *err)
 int tas_file_format(const char *dir, bool force, char id[TAS_FILE_ID],
                     struct ft_err *err)
 {
-    char path[PATH], temp[PATH], fresh[TAS_FILE_ID], text[64];
+    char path[TAS_PATH_TEXT], temp[TAS_PATH_TEXT], fresh[TAS_FILE_ID], text[64];
     bool marked;
     int n, rc;
 
@@ -300,7 +300,7 @@ static int read_block(const char *folder, enum tas_kind kind, uint64_t g,
                       struct ft_err *err)
 {
     uint8_t bytes[TAS_BLOCK_SIZE + 1];
-    char path[PATH];
+    char path[TAS_PATH_TEXT];
     const char *wrong;
     ssize_t n;
 
@@ -335,7 +335,7 @@ static void private_path(char *to, size_t cap, const char *folder)
  * storage that we may only read is read as it is. */
 void tas_file_refresh(const char *folder)
 {
-    char path[PATH];
+    char path[TAS_PATH_TEXT];
     int fd;
 
     private_path(path, sizeof(path), folder);
@@ -386,7 +386,7 @@ static int find_highest(const char *folder, enum tas_kind *kind, uint64_t *g,
 int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
                   struct ft_err *err)
 {
-    char folder[FOLDER], id[TAS_FILE_ID], again[TAS_FILE_ID];
+    char folder[TAS_FOLDER_TEXT], id[TAS_FILE_ID], again[TAS_FILE_ID];
     enum tas_kind kind;
     uint64_t g;
 
@@ -415,7 +415,7 @@ int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
 
 int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err)
 {
-    char folder[FOLDER];
+    char folder[TAS_FOLDER_TEXT];
 
     vm_folder(folder, sizeof(folder), dir, vm);
     return sync_folder(folder, err);
@@ -447,7 +447,7 @@ static enum tas_status link_private(const char *private, const char *folder,
                                     const struct tas_who *who,
                                     struct ft_err *err)
 {
-    char path[PATH];
+    char path[TAS_PATH_TEXT];
     struct stat st;
     int code;
 
@@ -472,7 +472,7 @@ static enum tas_status add_record(const char *folder, enum tas_kind kind,
                                   struct ft_err *err)
 {
     uint8_t bytes[TAS_BLOCK_SIZE];
-    char private[PATH];
+    char private[TAS_PATH_TEXT];
     struct tas_block b;
     enum tas_status status;
 
@@ -521,7 +521,7 @@ enum tas_status tas_file_write(const char *dir, const struct tas_who *who,
                                enum tas_kind desired, uint64_t generation,
                                struct ft_err *err)
 {
-    char folder[FOLDER];
+    char folder[TAS_FOLDER_TEXT];
     struct tas_record seen;
     struct tas_block b;
     enum tas_status status;

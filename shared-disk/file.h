@@ -40,6 +40,11 @@
 #define TAS_FILE_MARK "lockstep-arbiter"
 #define TAS_FILE_ID 33              /* 32 hex digits and a NUL */
 
+/* A URI; a VM's folder in DIR, or a hidden one of ours; a file in that. */
+#define TAS_URI_TEXT 513
+#define TAS_FOLDER_TEXT (TAS_URI_TEXT + 80)
+#define TAS_PATH_TEXT (TAS_FOLDER_TEXT + 80)
+
 /* "file:/DIR" -> the DIR inside uri, or NULL and err. */
 const char *tas_file_dir(const char *uri, struct ft_err *err);
 

@@ -19,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@
 
 struct contender {
     const char *uri, *dir;
-    char folder[600];
+    char folder[TAS_FOLDER_TEXT];
     struct tas_who who;
     char me[FT_HEX_TEXT], other[FT_HEX_TEXT];
     bool leads;
@@ -54,7 +55,7 @@ struct contender {
 static int put_flag(struct contender *c, const char *name,
                     struct ft_err *err)
 {
-    char path[700];
+    char path[TAS_PATH_TEXT];
     int fd;
 
     snprintf(path, sizeof(path), "%s/%s", c->folder, name);
@@ -68,7 +69,7 @@ static int put_flag(struct contender *c, const char *name,
 
 static bool has_flag(struct contender *c, const char *name)
 {
-    char path[700];
+    char path[TAS_PATH_TEXT];
 
     snprintf(path, sizeof(path), "%s/%s", c->folder, name);
     return access(path, F_OK) == 0;
@@ -293,7 +294,7 @@ static int start_together(struct contender *c, unsigned g,
 static void forget_flags(struct contender *c, unsigned g)
 {
     static const char *const names[] = { "ready", "won", "lost" };
-    char path[700];
+    char path[TAS_PATH_TEXT];
     size_t i;
 
     for (i = 0; i < 3; i++) {
@@ -358,7 +359,7 @@ static int run_round(struct contender *c, unsigned g, struct ft_err *err)
 
 static void remove_folder(const char *path)
 {
-    char name[900];
+    char name[TAS_PATH_TEXT + NAME_MAX];
     struct dirent *e;
     DIR *d = opendir(path);
 
@@ -376,7 +377,7 @@ static void remove_folder(const char *path)
 
 static void clean_up(struct contender *c)
 {
-    char path[700], bye[64], uuid[UUID_STR_LEN];
+    char path[TAS_PATH_TEXT], bye[64], uuid[UUID_STR_LEN];
     struct ft_err ignored;
 
     snprintf(bye, sizeof(bye), "bye.%s", c->leads ? c->other : c->me);

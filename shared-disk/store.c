@@ -14,20 +14,19 @@
 #include "common/host/work.h"
 #include "shared-disk/file.h"
 
-#define DIR_MAX_BYTES 600
 
 struct job {
     struct tas_store *store;     /* used in the loop only */
     struct tas_effect effect;
     struct tas_who who;
-    char dir[DIR_MAX_BYTES];
+    char dir[TAS_URI_TEXT];
     struct tas_answer answer;
 };
 
 struct tas_store {
     struct ft_worker *worker;
     struct tas_who who;
-    char dir[DIR_MAX_BYTES];
+    char dir[TAS_URI_TEXT];
     void (*answer)(const struct tas_answer *a, void *arg);
     void *arg;
     bool busy;

@@ -10,6 +10,8 @@
 #include "common/host/options.tbl.h"
 
 #define FT_OPTION_TEXT 256
+/* A path below a folder of [paths], as RUN/agent/UUID/agent.sock. */
+#define FT_PATH_TEXT (FT_OPTION_TEXT + 128)
 #define FT_CONFIG_DEFAULT SYSCONFDIR "/lockstep/lockstepd.conf"
 
 /* One flat struct; a setting is the member section_key, e.g. host_name. */

@@ -2,9 +2,9 @@
 /*
  * work.h - one worker thread for calls that block, answered in the loop
  *
- * For name look-up, storage that may hang (NFS) and libvirt's calls. Jobs of
- * one worker run in order, one at a time. A job that hangs holds up those
- * behind it, never the loop; its user sets his own timer and gives up on the
+ * For name look-up and for storage that may hang (NFS). The jobs of one
+ * worker run in order, one at a time. A job that hangs holds up those
+ * behind it, never the loop; its user sets a timer of its own and gives up on the
  * answer, not on the job.
  */
 #ifndef FT_HOST_WORK_H

@@ -123,7 +123,7 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
         { NULL, 0, NULL, 0 },
     };
     const char *what = argv[0], *uri, *dir, *with = NULL;
-    char full[600], *end;
+    char full[TAS_FOLDER_TEXT], *end;
     struct ft_err err;
     bool force = false;
     unsigned long rounds = 0;

@@ -114,7 +114,7 @@ static void print_line(const json_t *o, bool json)
 static int ask(const struct ft_options *o, json_t *q, bool json,
                int patience_s, json_t **reply)
 {
-    char path[600], message[FT_ERR_TEXT + 600];
+    char path[FT_PATH_TEXT], message[FT_ERR_TEXT + 80];
     struct ft_json_reader r;
     struct ft_err err;
     json_t *line;

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "common/host/log.h"
+#include "common/host/options.h"
 
 #define OPEN_S 5
 
@@ -322,7 +323,7 @@ static int keep_definition(struct virt *v, virDomainPtr dom, const char *uuid,
 {
     char *text = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE |
                                      VIR_DOMAIN_XML_SECURE);
-    char path[600];
+    char path[FT_PATH_TEXT];
     FILE *f;
     int rc;
 

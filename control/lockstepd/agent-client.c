@@ -31,7 +31,7 @@ extern char **environ;
 
 int agent_client_open(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
-    char path[600];
+    char path[FT_PATH_TEXT];
 
     snprintf(path, sizeof(path), "%s/agent/%s/agent.sock",
              ctl->options.paths_run, uuid);
@@ -146,7 +146,7 @@ static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none, all;
-    char log[600];
+    char log[FT_PATH_TEXT];
     pid_t pid;
     int n = 5, rc;
 
@@ -186,7 +186,7 @@ static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
 
 int agent_client_ensure(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
-    char dir[600];
+    char dir[FT_PATH_TEXT];
 
     if (agent_client_alive(ctl, uuid))
         return 0;

@@ -102,7 +102,7 @@ static int redefine(struct ctl *ctl, virDomainPtr dom, struct vm *vm,
     virConnectPtr conn = virDomainGetConnect(dom);
     struct vm_info was;
     struct dom_facts f;
-    char dir[600];
+    char dir[FT_PATH_TEXT];
     int rc;
 
     vm_get(vm, &was);

@@ -131,6 +131,9 @@ static void on_command(struct ft_watch *w, int events, void *arg)
 
 /* ---- begin and end ------------------------------------------------------ */
 
+/* Tell systemd. The protocol is one datagram, meant to be written by hand
+ * where libsystemd is not wanted: see "Standalone implementations" in
+ * sd_notify(3). */
 static void notify(const char *text)
 {
     const char *path = getenv("NOTIFY_SOCKET");
@@ -166,7 +169,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
 /* Agents that an earlier lockstepd has left, and pairs on file. */
 static void find_agents(struct ctl *ctl)
 {
-    char dir[600];
+    char dir[FT_PATH_TEXT];
     struct dirent *e;
     DIR *d;
 
@@ -207,7 +210,7 @@ static int serve(struct ctl *ctl, struct ft_err *err)
     struct ev_signal sig[2];
     const int number[] = { SIGTERM, SIGINT };
     struct lc_server *server;
-    char path[600];
+    char path[FT_PATH_TEXT];
     int sock;
 
     snprintf(path, sizeof(path), "%s/lockstepd.sock",
@@ -334,7 +337,7 @@ int main(int argc, char **argv)
         .connections = { .what = "connections", .max = CONNECTIONS_MAX },
         .background = { .what = "threads of its own", .max = INT_MAX },
     };
-    char log[600];
+    char log[FT_PATH_TEXT];
     struct ft_log_config lc = { .program = "lockstepd", .file = log,
                                 .to_stderr = 1, .level = FT_LOG_INFO };
     struct ft_err err;

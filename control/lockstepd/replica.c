@@ -383,7 +383,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         .generation = ft_json_number(q, "generation"),
     };
     struct vm *vm;
-    char dir[600];
+    char dir[FT_PATH_TEXT];
 
     if (!s->proof || s->vm || !ft_uuid_is(uuid) || strcmp(uuid, s->checked)) {
         ft_err_set(err, EINVAL, "request start: malformed");
