@@ -6,7 +6,8 @@
  * raised, after what it reports has been received: an older time would shorten
  * the promise that an acknowledgement makes.
  *
- * rule 6: the time from which the promise counts
+ * rule 4: it asks the arbiter for the backup's side; rule 6: the time from which
+ * the promise counts
  */
 #include "backup/driver-internal.h"
 
@@ -138,6 +139,16 @@ static void send_simple(struct bak_driver *d, uint16_t type,
     ft_session_send(&d->session, &m);
 }
 
+static void bak_kill_qemu(struct bak_driver *d)
+{
+    struct ft_err err;
+
+    if (ft_vmlink_fence(d->c.vmlink, &d->session.pair, d->session.generation,
+                        bak_reason_text(d->core.reason), &err) < 0) {
+        ft_error("%s: %s", d->c.object, err.text);
+    }
+}
+
 static void bak_carry_out(struct bak_driver *d, const struct bak_effect *e)
 {
     switch (e->kind) {
@@ -190,8 +201,7 @@ static void bak_carry_out(struct bak_driver *d, const struct bak_effect *e)
     case BAK_DO_BECOME_PRIMARY:
         break; /* the owner sees bak_driver_is_live() */
     case BAK_DO_KILL_QEMU:
-        ft_host_fence(&d->host, &d->session.pair, d->session.generation,
-                      bak_reason_text(d->core.reason));
+        bak_kill_qemu(d);
         break;
     case BAK_DO_COUNT:
         abort();
@@ -330,13 +340,19 @@ struct bak_driver *bak_driver_new(const struct bak_driver_config *c,
     d->session.generation = c->generation;
     snprintf(d->peer, sizeof(d->peer), "%s", c->peer);
     d->session.tls = lc_tls_load(o->pki_dir, o->host_name, err);
-    if (d->session.tls == NULL ||
-        ft_host_arbiter(&d->host, c->arbiter, &c->pair, TAS_SIDE_BACKUP,
-                        bak_on_decided, d, err) < 0) {
-        bak_driver_free(d);
-        return NULL;
+    if (d->session.tls == NULL) {
+        goto out;
+    }
+    d->host.arbiter = tas_driver_open(d->c.loop, c->arbiter, &d->c.vm,
+                                      &c->pair, TAS_SIDE_BACKUP, &d->c.nonce,
+                                      o->host_name, bak_on_decided, d, err);
+    if (d->host.arbiter == NULL) {
+        goto out;
     }
     return d;
+out:
+    bak_driver_free(d);
+    return NULL;
 }
 
 void bak_driver_free(struct bak_driver *d)

@@ -4,6 +4,8 @@
  *
  * Whatever happens becomes an event in the inbox; also what answers an effect
  * at once (SHUT_GATE).
+ *
+ * rule 4: which arbiter is asked, and for which side
  */
 #include "primary/driver-internal.h"
 
@@ -34,6 +36,24 @@ static void pri_on_decided(struct tas_driver *f, enum tas_op op,
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_ARBITRATED,
                                      .generation = generation,
                                      .ok = result == TAS_RES_WON });
+}
+
+/* Rule 4: which arbiter is asked from now on, and for which side of the pair.
+ * -1: err; then the one before is kept. */
+static int pri_open_arbiter(struct pri_driver *d, const char *uri,
+                            const lc_id *pair, enum tas_side side,
+                            struct ft_err *err)
+{
+    struct tas_driver *f;
+
+    f = tas_driver_open(d->c.loop, uri, &d->c.vm, pair, side, &d->c.nonce,
+                        d->c.options->host_name, pri_on_decided, d, err);
+    if (f == NULL) {
+        return -1;
+    }
+    tas_driver_close(d->host.arbiter);
+    d->host.arbiter = f;
+    return 0;
 }
 
 /* ---- effects ------------------------------------------------------------ */
@@ -81,6 +101,16 @@ static void pri_shut_gate(struct pri_driver *d)
 {
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_SHUT,
                                      .position = pri_log_shut(d) });
+}
+
+static void pri_fence(struct pri_driver *d)
+{
+    struct ft_err err;
+
+    if (ft_vmlink_fence(d->c.vmlink, &d->session.pair, d->session.generation,
+                        pri_reason_text(d->core.reason), &err) < 0) {
+        ft_error("%s: %s", d->c.object, err.text);
+    }
 }
 
 static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
@@ -132,8 +162,7 @@ static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
         tell_qemu(d, LC_VL_GO_ALONE);
         break;
     case PRI_DO_FENCE:
-        ft_host_fence(&d->host, &d->session.pair, d->session.generation,
-                      pri_reason_text(d->core.reason));
+        pri_fence(d);
         break;
     case PRI_DO_SEND_RELINQUISH:
         pri_send_position(d, LC_RELINQUISH, e->position);
@@ -277,8 +306,7 @@ struct pri_driver *pri_driver_new(const struct pri_driver_config *c)
      * grant of c->generation which is still to be put on record: the primary's
      * name would deny it to us, or give it to the host that lost it. */
     if (c->claim != NULL &&
-        ft_host_arbiter(&d->host, c->claim, &c->pair, TAS_SIDE_BACKUP,
-                        pri_on_decided, d, &err) == 0) {
+        pri_open_arbiter(d, c->claim, &c->pair, TAS_SIDE_BACKUP, &err) == 0) {
         tas_driver_begin(d->host.arbiter, TAS_OP_TAKE, c->generation);
     }
     return d;
@@ -315,8 +343,8 @@ int pri_driver_protect(struct pri_driver *d, const struct pri_pair *pair,
     if (tls == NULL) {
         return -1;
     }
-    if (ft_host_arbiter(&d->host, pair->arbiter, &pair->pair,
-                        TAS_SIDE_PRIMARY, pri_on_decided, d, err) < 0) {
+    if (pri_open_arbiter(d, pair->arbiter, &pair->pair, TAS_SIDE_PRIMARY,
+                         err) < 0) {
         lc_tls_free(tls);
         return -1;
     }
@@ -339,8 +367,7 @@ int pri_driver_orphan(struct pri_driver *d, const lc_id *pair,
                       uint64_t generation, uint64_t position,
                       const char *arbiter, struct ft_err *err)
 {
-    if (ft_host_arbiter(&d->host, arbiter, pair, TAS_SIDE_PRIMARY,
-                        pri_on_decided, d, err) < 0) {
+    if (pri_open_arbiter(d, arbiter, pair, TAS_SIDE_PRIMARY, err) < 0) {
         return -1;
     }
     d->session.pair = *pair;

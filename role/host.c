@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * host.c - what both roles' drivers keep around their core, and do alike
- *
- * rule 4: which arbiter is asked, and for which side
- */
+/* host.c - what both roles' drivers keep around their core, and do alike */
 #include "role/host.h"
 
 #include <stdarg.h>
@@ -38,40 +34,6 @@ struct ft_timing ft_host_timing(const struct ft_host *h)
     t.margin = o->failover_margin_ms * FT_NS_PER_MS;
     t.hold = o->protect_hold_ms * FT_NS_PER_MS;
     return t;
-}
-
-/* ---- the arbiter and QEMU ----------------------------------------------- */
-
-int ft_host_arbiter(struct ft_host *h, const char *uri, const lc_id *pair,
-                    enum tas_side side,
-                    void (*decided)(struct tas_driver *f, enum tas_op op,
-                                    uint64_t generation,
-                                    enum tas_result result, void *arg),
-                    void *arg, struct ft_err *err)
-{
-    struct tas_driver *f;
-
-    f = tas_driver_open(h->c->loop, uri, &h->c->vm, pair, side, &h->c->nonce,
-                        h->c->options->host_name, decided, arg, err);
-    if (f == NULL) {
-        return -1;
-    }
-    tas_driver_close(h->arbiter);
-    h->arbiter = f;
-    return 0;
-}
-
-void ft_host_fence(struct ft_host *h, const lc_id *pair, uint64_t generation,
-                   const char *why)
-{
-    struct lc_msg m = { .type = LC_VL_FENCE };
-    struct ft_err err;
-
-    lc_set_str(&m.u.vl_fence.text, why);
-    ft_vmlink_send(h->c->vmlink, pair, generation, &m, NULL, 0, &err);
-    if (ft_vmlink_kill(h->c->vmlink, &err) < 0) {
-        ft_error("%s: %s", h->c->object, err.text);
-    }
 }
 
 /* ---- for people --------------------------------------------------------- */

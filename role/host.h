@@ -4,8 +4,8 @@
  *
  * primary/driver.c and backup/driver.c each host a core: they raise its events
  * through an inbox (common/host/inbox.h) and carry out its effects. What is not
- * one role's own stands here: the arbiter's client, the end of a QEMU, and what
- * people get to see of it all.
+ * one role's own stands here: what the agent gives them, and what people get to
+ * see of it all. None of it decides or carries out anything.
  */
 #ifndef FT_ROLE_HOST_H
 #define FT_ROLE_HOST_H
@@ -38,7 +38,7 @@ struct ft_host_config {
 struct ft_host {
     const struct ft_host_config *c;         /* the driver's own copy */
     struct ft_inbox inbox;
-    struct tas_driver *arbiter;
+    struct tas_driver *arbiter;             /* opened by the role */
     char detail[256];                     /* what the reason leaves out */
     bool dump;                              /* the log, when this is over */
 };
@@ -50,20 +50,6 @@ void ft_host_close(struct ft_host *h);
 
 /* The options' part of it; the rest as FT_TIMING_DEFAULT. */
 struct ft_timing ft_host_timing(const struct ft_host *h);
-
-/* ---- the arbiter and QEMU ---- */
-
-/* From now on ask this arbiter, for this side of this pair. -1: err; then the
- * one before is kept. decided, arg: as tas_driver_open() has them. */
-int ft_host_arbiter(struct ft_host *h, const char *uri, const lc_id *pair,
-                    enum tas_side side,
-                    void (*decided)(struct tas_driver *f, enum tas_op op,
-                                    uint64_t generation,
-                                    enum tas_result result, void *arg),
-                    void *arg, struct ft_err *err);
-/* VL_FENCE with the reason, as far as QEMU reads it, and SIGKILL at once. */
-void ft_host_fence(struct ft_host *h, const lc_id *pair, uint64_t generation,
-                   const char *why);
 
 /* ---- for people ---- */
 

@@ -289,6 +289,17 @@ int ft_vmlink_kill(struct ft_vmlink *v, struct ft_err *err)
     return 0;
 }
 
+int ft_vmlink_fence(struct ft_vmlink *v, const lc_id *pair,
+                    uint64_t generation, const char *why,
+                    struct ft_err *err)
+{
+    struct lc_msg m = { .type = LC_VL_FENCE };
+
+    lc_set_str(&m.u.vl_fence.text, why);
+    ft_vmlink_send(v, pair, generation, &m, NULL, 0, err);
+    return ft_vmlink_kill(v, err);
+}
+
 pid_t ft_vmlink_pid(const struct ft_vmlink *v)
 {
     return v->pid;
