@@ -271,7 +271,7 @@ static struct lc_conn_config config_of(struct control_conn *p)
 }
 
 /* A certificate of ours that is no good is refused by whoever connects, with
- * its reason: more than he would learn from a closed connection. */
+ * its reason: that is more than a closed connection says. */
 static int load_tls(struct control_conn *p, struct ft_err *err)
 {
     const struct ft_options *o = &p->ctl->options;

@@ -19,12 +19,13 @@
  *   unprotect     end the pair
  *   replica       be the backup's host: one thread per CONTROL connection
  *   control-conn  a CONTROL connection, as blocking calls
- *   keeper        one thread per protected domain: follows its agent, starts
- *                 it again, makes a domain permanent after a go-live, brings
- *                 redundancy back
+ *   keeper        one thread per domain in a pair: follows its agent
+ *   keeper-core   ... and decides (pure): start the agent again, make a domain
+ *                 permanent after a go-live, bring redundancy back, tidy up
  *   agent-client  start an agent, talk to it
+ *   agent-status  what an agent says of its pair, read once
  *   proof         does the other host see the same file? the same emulator?
- *   vm            one domain, and the lock of what is known of it
+ *   vm            one domain: what is known of it, and who may work on it
  *   registry      the domains that this host knows, and their files
  *
  * Below it: control/libvirt (the local libvirtd, and nothing but the local
