@@ -8,8 +8,7 @@
 
 enum ft_pair_state {
     FT_PAIR_NONE,               /* nothing is said: no word, "" */
-    FT_PAIR_STATES(FT_NAME)
-    FT_PAIR_COUNT
+    FT_PAIR_STATES(FT_NAME) FT_PAIR_COUNT
 };
 
 const char *ft_pair_state_name(enum ft_pair_state s);

@@ -44,6 +44,7 @@
 enum ft_gate { FT_GATE_FREE = 0, FT_GATE_SHUT = 1, FT_GATE_RULE = 2 };
 
 /* Each group on its own cache line; every word has one writer. */
+/* clang-format off */
 struct ft_ring_page {
     uint64_t magic, size;               /* 0x000 set once; data bytes */
     uint64_t pad0[6];
@@ -58,6 +59,7 @@ struct ft_ring_page {
     uint64_t consumer_waits;            /* 0x140 */
     uint64_t pad5[7];
 };
+/* clang-format on */
 _Static_assert(sizeof(struct ft_ring_page) == 0x180, "ring page layout");
 
 /* A process's view of a ring. Borrows the mapping. */

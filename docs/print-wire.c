@@ -44,6 +44,7 @@ enum {
     SIZE_id = 16, SIZE_key = 32, SIZE_str = 0, SIZE_blob = 0
 };
 
+/* clang-format off */
 int main(void)
 {
 #define F(type, name) field(#type, SIZE_##type, #name);
@@ -55,3 +56,4 @@ int main(void)
     LC_MESSAGES(M)
     return 0;
 }
+/* clang-format on */

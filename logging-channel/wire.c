@@ -159,6 +159,7 @@ static void get_blob(struct cursor *c, lc_blob *v)
 
 /* ---- one function a message, from the table ----------------------------- */
 
+/* clang-format off */
 #define SIZE(type, field) n += size_##type(&m->field);
 #define PUT(type, field) p = put_##type(p, &m->field);
 #define GET(type, field) get_##type(c, &m->field);
@@ -216,6 +217,7 @@ static uint8_t *put_body(uint8_t *p, const struct lc_msg *m)
     }
     return p;
 }
+/* clang-format on */
 
 /* The trailing blob's length, for the messages that have one. */
 static size_t blob_size(const struct lc_msg *m)

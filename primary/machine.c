@@ -475,7 +475,8 @@ static void pri_powered_off(struct pri *p, const struct pri_event *ev,
     } else if (!IN(p, PRI_B(SUSPECTING) | PRI_B(RECLAIMING)
                           | PRI_B(ARBITRATING))) {
         return; /* over for this guest, or on its way already */
-    } /* else the arbitration decides */
+    }
+    /* While it contends the arbitration decides. */
     p->reason = PRI_WHY_POWER_OFF;
 }
 

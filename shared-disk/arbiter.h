@@ -27,6 +27,7 @@
 
 #include "common/core.h"
 
+/* clang-format off */
 /* S(NAME, name) */
 #define TAS_STATES(S)                                                      \
     S(TAS_ST_IDLE,    "idle")    /* no operation; starts nothing */        \
@@ -54,6 +55,7 @@
     F(TAS_DO_WRITE,  "write")                                              \
     /* The operation's {result}. */                                        \
     F(TAS_DO_RESULT, "result")
+/* clang-format on */
 
 enum tas_state { TAS_STATES(FT_NAME) TAS_ST_COUNT };
 enum tas_event_kind { TAS_EVENTS(FT_NAME) TAS_EV_COUNT };

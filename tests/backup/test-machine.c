@@ -66,6 +66,7 @@ static struct bak_event event_at(const struct beat *b)
     };
 }
 
+/* clang-format off */
 #define BECOMES_PROTECTED                                                  \
     B(10, CONNECTED, TO("loading", "send-heartbeat, load")),               \
     B(20, ENTRIES, .pos = 1, .stamp = 5, TO("loading", "send-ack")),       \
@@ -74,6 +75,7 @@ static struct bak_event event_at(const struct beat *b)
     B(50, ENTRIES, .pos = 2, .stamp = 6, TO("loaded", "send-ack")),        \
     B(60, PROTECTED, .pos = 2, TO("protected", "")),                       \
     B(70, ENTRIES, .pos = 3, .stamp = 7, TO("protected", "send-ack"))
+/* clang-format on */
 
 static void test_goes_live_in_order(void)
 {

@@ -20,9 +20,8 @@
 
 enum variant {
 #define C(VARIANT, EVENT, ...) V_##VARIANT,
-    CASES(C)
+    CASES(C) V_COUNT
 #undef C
-    V_COUNT
 };
 
 static const char *const variant_name[] = {
@@ -201,8 +200,10 @@ struct beat {
     bool ok;
     const char *state, *effects;
 };
+/* clang-format off */
 #define TO(STATE, EFFECTS) .state = STATE, .effects = EFFECTS
 #define B(ms, EVENT, ...) { .at = ms, .kind = M_(EV_##EVENT), __VA_ARGS__ }
+/* clang-format on */
 #define PLAY(core, ...)                                                    \
     do {                                                                   \
         const struct beat beats[] = { __VA_ARGS__ };                       \

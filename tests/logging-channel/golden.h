@@ -15,6 +15,7 @@ struct golden {
     const char *hex;
 };
 
+/* clang-format off: a line of bytes for each field */
 static const uint8_t blob1[] = { 0x11, 0x12, 0x13, 0x14, 0x15 };
 static const uint8_t blob4[] = { 0x41, 0x42, 0x43, 0x44, 0x45 };
 

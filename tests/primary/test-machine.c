@@ -110,6 +110,7 @@ static struct pri_event event_at(const struct beat *b)
     };
 }
 
+/* clang-format off */
 #define BECOMES_PROTECTED                                                  \
     B(10, PROTECT, .gen = 1, TO("connecting", "connect")),                 \
     B(20, CONNECTED, TO("cloning", "send-heartbeat, start-clone")),        \
@@ -124,6 +125,7 @@ static struct pri_event event_at(const struct beat *b)
       TO("announcing", "send-protected, open-gate")),                      \
     B(61, LOG, .pos = 3, TO("announcing", "send-entries")),                \
     B(62, ACK, .pos = 3, .stamp = 61, TO("protected", "release"))
+/* clang-format on */
 
 static void test_announces_in_order(void)
 {
@@ -136,6 +138,7 @@ static void test_announces_in_order(void)
     g_assert_cmpint(p.lease_until, ==, (61 + 800) * MS);
 }
 
+/* clang-format off */
 /* The end of a clone holds the guest's outputs: a slow storage may, for longer
  * than a silent peer, but not for ever. */
 #define BECOMES_FREEING                                                    \
@@ -151,6 +154,7 @@ static void test_announces_in_order(void)
     B(1804, ACK, .pos = 1, .stamp = 0, TO("freeing", "write-free")),       \
     B(2700, HEARD, TO("freeing", "")),                                     \
     B(3600, HEARD, TO("freeing", ""))
+/* clang-format on */
 
 static void test_holds_outputs_for_a_while(void)
 {

@@ -1,0 +1,59 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Our C is as .clang-format has it, and braces are always there. Not looked at:
+# qemu/overlay/, which has QEMU's style, and *.tbl.h, tables set by hand.
+use strict;
+use warnings;
+
+chdir($ENV{top_srcdir} // '.') or die "top_srcdir: $!";
+
+my ($oldest, $newest) = (14, 16);    # they agree on what .clang-format asks
+
+my ($version) = (`clang-format --version 2>/dev/null` // '') =~ /version (\d+)/;
+if (!defined $version || $version < $oldest || $version > $newest) {
+    my $have = defined $version ? "it is version $version" : 'there is none';
+    print "1..0 # SKIP needs clang-format $oldest to $newest; $have\n";
+    exit 0;
+}
+
+my $folders = join ' ', qw(common logging-channel shared-disk role primary
+    backup agent control docs tests);
+my @files = grep { !/\.tbl\.h$/ }
+    sort split /\n/, `find $folders -name '*.[ch]'`;
+
+sub slurp {
+    my ($path) = @_;
+    local $/;
+    open my $f, '<', $path or die "$path: $!";
+    return scalar <$f>;
+}
+
+sub report {    # report NUMBER, SENTENCE, WHAT IS WRONG...
+    my ($n, $sentence, @bad) = @_;
+    print "# $_\n" for @bad;
+    print @bad ? 'not ' : '', "ok $n - $sentence\n";
+}
+
+print "1..2\n";
+
+my @differ = grep { `clang-format '$_'` ne slurp($_) } @files;
+report(1, 'clang-format changes no file',
+    map { "clang-format -i $_" } @differ);
+
+# A control statement whose line ends behind its condition, or with else, has
+# no brace. A loop without a body is a semicolon.
+my $string = qr/"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'/;
+my $parens = qr/(\((?:[^()'"]++|$string|(?1))*\))/;
+my @bare;
+
+for my $file (@files) {
+    my $text = slurp($file);
+    $text =~ s{($string)|(/\*.*?\*/)}{$1 // $2 =~ s/[^\n]//gr}ges;
+    while ($text =~ /(?:\b(?:if|for)\ $parens|(?<!\}\ )\bwhile\ $parens
+                     |\belse)[ ]*\\?\n(?!\s*;)/gx) {
+        my $line = 1 + (substr($text, 0, $-[0]) =~ tr/\n//);
+        push @bare, "$file:$line";
+    }
+}
+report(2, 'if, else, for and while have braces', @bare);
