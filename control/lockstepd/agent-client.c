@@ -119,14 +119,14 @@ out:
 }
 
 int agent_client_status(struct ctl *ctl, const char *uuid,
-                        struct agent_status *status, struct ft_err *err)
+                        struct agent_report *status, struct ft_err *err)
 {
     json_t *reply;
 
     if (agent_client_request(ctl, uuid, json_pack("{s:s}", "do", "status"),
                              -1, &reply, 3000, err) < 0)
         return -1;
-    agent_status_parse(status, reply);
+    agent_report_parse(status, reply);
     json_decref(reply);
     return 0;
 }

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "common/host/err.h"
-#include "control/lockstepd/agent-status.h"
+#include "control/lockstepd/agent-report.h"
 
 struct ctl;
 
@@ -17,7 +17,7 @@ int agent_client_request(struct ctl *ctl, const char *uuid, json_t *command,
                          struct ft_err *err);
 /* The two that are asked most: its status, a command of one word. */
 int agent_client_status(struct ctl *ctl, const char *uuid,
-                        struct agent_status *status, struct ft_err *err);
+                        struct agent_report *status, struct ft_err *err);
 int agent_client_order(struct ctl *ctl, const char *uuid, const char *what,
                        struct ft_err *err);
 bool agent_client_alive(struct ctl *ctl, const char *uuid);

@@ -23,7 +23,7 @@
  *   keeper-core   ... and decides (pure): start the agent again, make a domain
  *                 permanent after a go-live, bring redundancy back, tidy up
  *   agent-client  start an agent, talk to it
- *   agent-status  what an agent says of its pair, read once
+ *   agent-report  what an agent says of its pair, read once
  *   proof         does the other host see the same file? the same emulator?
  *   vm            one domain: what is known of it, and who may work on it
  *   registry      the domains that this host knows, and their files

@@ -45,7 +45,7 @@ struct keeper {
     struct vm *vm;
     struct keeper_core core;
     enum keeper_action_kind did;        /* last */
-    struct agent_status status;         /* the agent's last words */
+    struct agent_report status;         /* the agent's last words */
     struct vm_info i;                   /* what the last round has seen */
     bool hurry;                         /* a new backup is tried, or waits */
     char failure[FT_ERR_TEXT];          /* of the last try */
@@ -299,7 +299,7 @@ static bool qemu_runs(struct keeper *k)
 
 static bool is_still_unused(struct keeper *k)
 {
-    struct agent_status now;
+    struct agent_report now;
 
     return agent_client_status(k->ctl, k->i.uuid, &now, NULL) == 0 &&
         now.unused;
@@ -426,7 +426,7 @@ static enum keeper_action_kind step(struct keeper *k, bool agent)
 static void follow(struct keeper *k, int fd)
 {
     json_t *line, *ask = json_pack("{s:s}", "do", "status");
-    struct agent_status status;
+    struct agent_report status;
     struct ft_json_reader r;
     struct ft_err err;
     int n;
@@ -440,7 +440,7 @@ static void follow(struct keeper *k, int fd)
         if (n == 0 || (n < 0 && err.code != ETIMEDOUT))
             break;
         if (n > 0) {
-            agent_status_parse(&status, line);
+            agent_report_parse(&status, line);
             if (status.state != FT_PAIR_NONE)
                 k->status = status;
             json_decref(line);

@@ -40,8 +40,8 @@
 /* ---- threads ------------------------------------------------------------ */
 
 /* Takes fd when it succeeds. */
-static int start(struct ctl *ctl, struct thread_pool *pool,
-                 void *(*run)(void *), int fd, struct ft_err *err)
+static int hand_to_thread(struct ctl *ctl, struct thread_pool *pool,
+                          void *(*run)(void *), int fd, struct ft_err *err)
 {
     struct incoming *in = malloc(sizeof(*in));
 
@@ -90,7 +90,8 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
     struct ft_err err;
 
     if (kind == LC_KIND_CONTROL) {
-        if (start(ctl, &ctl->connections, replica_thread, fd, &err) < 0)
+        if (hand_to_thread(ctl, &ctl->connections, replica_thread, fd,
+                           &err) < 0)
             close(fd);
         return;
     }
@@ -123,7 +124,7 @@ static void on_command(struct ft_watch *w, int events, void *arg)
             ft_warning("lockstepd: commands wait: %s", strerror(errno));
         return;
     }
-    if (start(ctl, &ctl->commands, commands_thread, fd, &err) < 0) {
+    if (hand_to_thread(ctl, &ctl->commands, commands_thread, fd, &err) < 0) {
         dprintf(fd, "{\"ok\":false,\"error\":\"%s\"}\n", err.text);
         close(fd);
     }

@@ -198,7 +198,7 @@ static int look_at_domain(struct work *w, const char *domain, const char *host,
 }
 
 /* Wait until the agent has found its QEMU. */
-static int wait_greeted(struct work *w, struct agent_status *status,
+static int wait_greeted(struct work *w, struct agent_report *status,
                         struct ft_err *err)
 {
     const char *name = w->facts.name;
@@ -228,7 +228,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
 {
     const char *uuid = w->facts.uuid, *name = w->facts.name;
     char owner[CTL_NAME];
-    struct agent_status status;
+    struct agent_report status;
     struct vm_info known;
     uint64_t recorded = 0;
 
@@ -237,7 +237,7 @@ static int look_at_agent(struct work *w, struct ft_err *err)
     keeper_start(w->ctl, w->vm);
     if (wait_greeted(w, &status, err) < 0)
         return -1;
-    if (agent_status_is_bound(&status))
+    if (agent_report_is_bound(&status))
         return ft_err_set(err, EBUSY, "domain %s: it is already %s%s%s: "
                           "'lockstep unprotect %s' ends that", name,
                           ft_pair_state_name(status.state),
@@ -392,7 +392,7 @@ static int order_clone(struct work *w, int fd, struct ft_err *err)
     return rc;
 }
 
-static void show_clone(struct work *w, const struct agent_status *status)
+static void show_clone(struct work *w, const struct agent_report *status)
 {
     char text[sizeof(w->shown)];
     double sent = (double)status->sent, left = (double)status->remaining;
@@ -409,7 +409,7 @@ static void show_clone(struct work *w, const struct agent_status *status)
 
 /* What the agent says of it. 1: protected, 0: not yet, -1: it will not be. */
 static int clone_outcome(struct work *w, struct clone *c,
-                         const struct agent_status *status,
+                         const struct agent_report *status,
                          struct ft_err *err)
 {
     if (status->sent != c->sent)
@@ -438,7 +438,7 @@ static int clone_outcome(struct work *w, struct clone *c,
 /* The agent's next words, or none for a while. Returns as above. */
 static int watch_clone(struct work *w, struct clone *c, struct ft_err *err)
 {
-    struct agent_status status;
+    struct agent_report status;
     json_t *line;
     int rc = ft_json_reader_next(&c->lines, &line, 200, err);
 
@@ -457,7 +457,7 @@ static int watch_clone(struct work *w, struct clone *c, struct ft_err *err)
         rc = ft_err_set(err, EIO, "domain %s: %s", w->facts.name,
                         ft_json_text(line, "error"));
     } else {
-        agent_status_parse(&status, line);
+        agent_report_parse(&status, line);
         rc = clone_outcome(w, c, &status, err);
     }
     json_decref(line);
@@ -488,12 +488,12 @@ static int clone_guest(struct work *w, struct ft_err *err)
  * alone again, so that the next try finds it so. */
 static void give_up(struct work *w)
 {
-    struct agent_status status;
+    struct agent_report status;
 
     agent_client_order(w->ctl, w->facts.uuid, "unprotect", NULL);
     for (int i = 0; i < 100; i++) {
         if (agent_client_status(w->ctl, w->facts.uuid, &status, NULL) < 0 ||
-            !agent_status_is_bound(&status))
+            !agent_report_is_bound(&status))
             return;
         poll(NULL, 0, 100);
     }

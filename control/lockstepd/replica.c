@@ -52,7 +52,7 @@ static const char *host_of(struct session *s)
 static int clear_agent(struct session *s, const char *uuid, const char *name,
                        struct ft_err *err)
 {
-    struct agent_status status;
+    struct agent_report status;
 
     if (!agent_client_alive(s->ctl, uuid))
         return 0;
@@ -76,7 +76,7 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
 static void clear_replica(struct session *s, const char *uuid)
 {
     struct vm *vm = registry_find(s->ctl, uuid);
-    struct agent_status status;
+    struct agent_report status;
     struct vm_info i;
 
     if (!vm || vm_begin(vm, "tidying up", 3000, NULL) < 0)
@@ -367,7 +367,7 @@ static int start_domain(struct session *s, const char *name,
 static int check_replica_build(struct session *s, const char *name,
                                struct ft_err *err)
 {
-    struct agent_status status;
+    struct agent_report status;
 
     if (agent_client_status(s->ctl, s->checked, &status, err) < 0)
         return -1;
@@ -436,7 +436,7 @@ static json_t *do_commit(struct session *s, json_t *q, struct ft_err *err)
 /* Does the pair live by itself? Then the replica is not ours to remove. */
 static bool pair_stands(struct session *s, const struct vm_info *vm)
 {
-    struct agent_status status;
+    struct agent_report status;
 
     if (agent_client_status(s->ctl, vm->uuid, &status, NULL) < 0 ||
         strcmp(status.pair, vm->pair))

@@ -50,7 +50,7 @@ struct view {
 };
 
 static void look_at(struct view *w, struct ctl *ctl, struct vm *vm,
-                    const struct agent_status *agent)
+                    const struct agent_report *agent)
 {
     bool agent_speaks = agent->state != FT_PAIR_NONE;
 
@@ -97,7 +97,7 @@ static void add_hosts(json_t *o, const struct view *w, const char *own)
 
 json_t *status_of(struct ctl *ctl, struct vm *vm)
 {
-    struct agent_status agent;
+    struct agent_report agent;
     struct view w;
     const struct vm_info *v = &w.vm;
     json_t *o = NULL;
@@ -108,7 +108,7 @@ json_t *status_of(struct ctl *ctl, struct vm *vm)
     if (!o)
         o = json_object();
     json_object_del(o, "ok");
-    agent_status_parse(&agent, o);
+    agent_report_parse(&agent, o);
     look_at(&w, ctl, vm, &agent);
 
     default_text(o, "state", ft_pair_state_name(w.state));

@@ -45,12 +45,12 @@ static int stop_wanting(struct ctl *ctl, struct vm *vm, struct vm_info *was,
 static int wait_alone(struct job *job, const struct vm_info *vm,
                       struct ft_err *err)
 {
-    struct agent_status status;
+    struct agent_report status;
 
     for (int waited = 0; ; waited += 100) {
         if (agent_client_status(job->ctl, vm->uuid, &status, err) < 0)
             return -1;
-        if (!agent_status_is_bound(&status))
+        if (!agent_report_is_bound(&status))
             return 0;
         if (waited >= ALONE_MS)
             return ft_err_set(err, ETIMEDOUT, "domain %s: still %s after %d "
@@ -66,13 +66,13 @@ static int end_pair(struct job *job, const struct vm_info *vm,
                     struct ft_err *err)
 {
     struct ctl *ctl = job->ctl;
-    struct agent_status status;
+    struct agent_report status;
 
     if (!agent_client_alive(ctl, vm->uuid))
         return 0;
     if (agent_client_status(ctl, vm->uuid, &status, err) < 0)
         return -1;
-    if (agent_status_is_bound(&status) &&
+    if (agent_report_is_bound(&status) &&
         agent_client_order(ctl, vm->uuid, "unprotect", err) < 0)
         return -1;
     if (wait_alone(job, vm, err) < 0)

@@ -216,7 +216,7 @@ void vm_become_backup(struct vm *vm, const struct vm_pair *pair)
     unlock(vm);
 }
 
-bool vm_see_protected(struct vm *vm, const struct agent_status *status)
+bool vm_see_protected(struct vm *vm, const struct agent_report *status)
 {
     enum ft_role role = status->role == FT_ROLE_BACKUP ? FT_ROLE_BACKUP
                                                        : FT_ROLE_PRIMARY;

@@ -25,7 +25,7 @@
 
 #include "common/host/err.h"
 #include "common/pair-state.h"
-#include "control/lockstepd/agent-status.h"
+#include "control/lockstepd/agent-report.h"
 #include "control/lockstepd/sizes.h"
 
 struct vm;
@@ -92,7 +92,7 @@ void vm_become_primary(struct vm *vm, const struct vm_pair *pair,
 /* A replica for this pair is about to be started here. */
 void vm_become_backup(struct vm *vm, const struct vm_pair *pair);
 /* The agent says that its pair is protected. True: that is news. */
-bool vm_see_protected(struct vm *vm, const struct agent_status *status);
+bool vm_see_protected(struct vm *vm, const struct agent_report *status);
 /* The replica went live: this host has the guest and no backup. */
 void vm_take_over(struct vm *vm);
 /* This host has no part any more. last: as in struct vm_info. */

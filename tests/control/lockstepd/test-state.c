@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control/lockstepd/agent-status.h"
+#include "control/lockstepd/agent-report.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/proof.h"
 #include "control/lockstepd/registry.h"
@@ -236,7 +236,7 @@ static void a_keeper_is_one_and_tells_a_failure_once(void)
 /* A protected pair is news once; an agent's role is the host's. */
 static void a_protected_pair_is_news_once(void)
 {
-    struct agent_status s;
+    struct agent_report s;
     struct vm *vm = vm_new(UUID, NULL);
     struct vm_info i;
     json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:I,s:{s:I}}", "role", "backup",
@@ -244,11 +244,11 @@ static void a_protected_pair_is_news_once(void)
                           "0123456789abcdef0123456789abcdef", "generation",
                           (json_int_t)4, "progress", "sent", (json_int_t)9);
 
-    agent_status_parse(&s, o);
+    agent_report_parse(&s, o);
     json_decref(o);
     g_assert_cmpint(s.state, ==, FT_PAIR_PROTECTED);
     g_assert_cmpuint(s.sent, ==, 9);
-    g_assert_true(agent_status_is_bound(&s));
+    g_assert_true(agent_report_is_bound(&s));
     g_assert_true(vm_see_protected(vm, &s));
     g_assert_false(vm_see_protected(vm, &s));
     vm_get(vm, &i);
@@ -258,9 +258,9 @@ static void a_protected_pair_is_news_once(void)
     vm_take_over(vm);
     vm_get(vm, &i);
     g_assert_true(i.role == FT_ROLE_PRIMARY && i.wanted && i.prepared);
-    agent_status_parse(&s, NULL);
+    agent_report_parse(&s, NULL);
     g_assert_cmpint(s.state, ==, FT_PAIR_NONE);
-    g_assert_false(agent_status_is_bound(&s));
+    g_assert_false(agent_report_is_bound(&s));
     free(vm);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* agent-status.h - what an agent says of its pair (docs/agent.md), read once */
-#ifndef LOCKSTEPD_AGENT_STATUS_H
-#define LOCKSTEPD_AGENT_STATUS_H
+/* agent-report.h - what an agent says of its pair (docs/agent.md), read once */
+#ifndef LOCKSTEPD_AGENT_REPORT_H
+#define LOCKSTEPD_AGENT_REPORT_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 #include "control/lockstepd/proof.h"
 #include "control/lockstepd/sizes.h"
 
-struct agent_status {
+struct agent_report {
     enum ft_role role;
     enum ft_pair_state state;   /* NONE: it was no status */
     char reason[FT_ERR_TEXT];
@@ -25,10 +25,10 @@ struct agent_status {
 };
 
 /* o: borrowed; may be NULL or another object: then all is empty. */
-void agent_status_parse(struct agent_status *s, const json_t *o);
+void agent_report_parse(struct agent_report *s, const json_t *o);
 
 /* Its host is bound to another one: in a pair, or in one that is being made or
  * ended. An agent that has a role alone is not: its guest runs by itself. */
-bool agent_status_is_bound(const struct agent_status *s);
+bool agent_report_is_bound(const struct agent_report *s);
 
 #endif

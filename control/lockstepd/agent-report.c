@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* agent-status.c - what an agent says of its pair (docs/agent.md), read once */
-#include "control/lockstepd/agent-status.h"
+/* agent-report.c - what an agent says of its pair (docs/agent.md), read once */
+#include "control/lockstepd/agent-report.h"
 
 #include <stdio.h>
 
@@ -11,7 +11,7 @@ static void text(char *to, size_t size, const json_t *o, const char *key)
     snprintf(to, size, "%s", ft_json_text(o, key));
 }
 
-void agent_status_parse(struct agent_status *s, const json_t *o)
+void agent_report_parse(struct agent_report *s, const json_t *o)
 {
     const json_t *progress = json_object_get(o, "progress");
 
@@ -28,7 +28,7 @@ void agent_status_parse(struct agent_status *s, const json_t *o)
     s->remaining = ft_json_number(progress, "remaining");
 }
 
-bool agent_status_is_bound(const struct agent_status *s)
+bool agent_report_is_bound(const struct agent_report *s)
 {
     return s->role != FT_ROLE_NONE && !ft_pair_is_alone(s->state);
 }
