@@ -14,7 +14,6 @@
 #include "common/host/work.h"
 #include "shared-disk/file.h"
 
-
 struct job {
     struct tas_store *store;     /* used in the loop only */
     struct tas_effect effect;

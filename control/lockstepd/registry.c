@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ static int make_dir(const char *path, mode_t mode, struct ft_err *err)
 
 int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
 {
-    char path[600], tmp[620], dir[600];
+    char path[FT_PATH_TEXT], tmp[FT_PATH_TEXT + 8], dir[FT_PATH_TEXT];
     struct vm_info i;
     json_t *o;
     int fd, rc = -1;
@@ -126,7 +127,7 @@ out:
 
 void registry_forget(struct ctl *ctl, struct vm *vm)
 {
-    char path[600];
+    char path[FT_PATH_TEXT];
 
     file_of(ctl, vm_uuid(vm), path, sizeof(path));
     unlink(path);
@@ -171,7 +172,7 @@ static void load_one(struct ctl *ctl, const char *path)
 int registry_load(struct ctl *ctl, struct ft_err *err)
 {
     const struct ft_options *o = &ctl->options;
-    char dir[600], path[900];
+    char dir[FT_PATH_TEXT], path[FT_PATH_TEXT + NAME_MAX + 2];
     struct dirent *e;
     DIR *d;
 

@@ -17,7 +17,6 @@ chdir $build or BAIL_OUT("$build: $!");
 # Global all the same, and why.
 my %allowed = (
     agent_json_open => 'the clients of the test of its server',
-    ft_pair_is_over => 'the keeper',
     main => 'the C library calls it',
     ft_ring_claim_wake => 'one side of the race that the ring\'s test runs',
     lc_heartbeat_check => 'its golden bytes, and every bit of them wrong',
