@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What two files do alike is written once: no function's body of 15 lines or
-# more stands twice, be its names, texts and numbers what they may.
+# more stands twice, be its names, texts and numbers what they may; nor does a
+# long stretch of one.
 
 use strict;
 use warnings;
@@ -9,10 +10,11 @@ use File::Find qw(find);
 use File::Temp qw(tempdir);
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use Test::More tests => 3;
+use Test::More tests => 5;
 use Functions qw(functions);
 
-use constant LINES => 15;
+# A stretch of so many tokens is ten lines or so.
+use constant { LINES => 15, TOKENS => 80 };
 
 my %keyword = map { $_ => 1 } qw(auto break case char const continue default
     do double else enum extern float for goto if inline int long register
@@ -29,23 +31,52 @@ sub shape {
     } @body;
 }
 
-# "path:line name and path:line name" of those that are alike. A test's main() is a
-# list of its tests, which may be as long as another's.
-sub twins {
+# { path, line, name, lines, body } of each function. A test's main() is a list
+# of its tests, which may be as long as another's.
+sub all_functions {
     my (@folders) = @_;
-    my (@paths, %alike, @found);
+    my (@paths, @found);
     find({ no_chdir => 1, wanted => sub { push @paths, $_ if /\.[ch]\z/ } },
         @folders);
     for my $path (sort @paths) {
         open my $in, '<', $path or BAIL_OUT("$path: $!");
         local $/;
-        for my $f (grep { $_->{lines} >= LINES && $_->{name} ne 'main' }
-            functions(scalar <$in>)) {
-            push @{ $alike{shape(@{ $f->{body} })} },
-                "$path:$f->{line} $f->{name}";
+        push @found, map { { %$_, path => $path } }
+            grep { $_->{name} ne 'main' } functions(scalar <$in>);
+    }
+    return @found;
+}
+
+sub groups {
+    my ($alike) = @_;
+    my %group;
+    for (values %$alike) {
+        my %place = map { ("$_->{path}:$_->{line} $_->{name}" => 1) } @$_;
+        $group{join ' and ', sort keys %place}++ if keys %place > 1;
+    }
+    return sort keys %group;
+}
+
+# "path:line name and path:line name" of those whose bodies are alike.
+sub twins {
+    my %alike;
+    for my $f (grep { $_->{lines} >= LINES } all_functions(@_)) {
+        push @{ $alike{shape(@{ $f->{body} })} }, $f;
+    }
+    return groups(\%alike);
+}
+
+# Of those that have a long stretch in common.
+sub halves {
+    my %alike;
+    for my $f (all_functions(@_)) {
+        my @body = @{ $f->{body} };
+        for my $i (0 .. @body - TOKENS) {
+            my $stretch = shape(@body[$i .. $i + TOKENS - 1]);
+            push @{ $alike{$stretch} }, $f;
         }
     }
-    return sort map { join ' and ', @$_ } grep { @$_ > 1 } values %alike;
+    return groups(\%alike);
 }
 
 # ---- a planted pair is found, and only that ----
@@ -63,8 +94,9 @@ static int NAME(struct TYPE *s, int n)
             found += 2;
         }
     }
+    s->FIELD[0] = found;
     if (!found) {
-        complain("TEXT");
+        complain("TEXT", s->FIELD[i]);
         return -1;
     }
     return found;
@@ -89,10 +121,17 @@ plant('three.c', NAME => 'differ', TYPE => 'map', FIELD => 'at',
 is(join("\n", twins($dir)), "$dir/one.c:2 count and $dir/two.c:2 look",
     'a function that is copied and renamed is found');
 
+$function =~ s/return found;/audit(s, found);\n    return NUMBER;/;
+plant('four.c', NAME => 'recount', TYPE => 'map', FIELD => 'at',
+    LIMIT => 'MAX', TEXT => '', COMMENT => '', NUMBER => 'found * 2');
+ok((grep { /four\.c:2 recount and .*one\.c:2 count/ } halves($dir)),
+    'so is a long stretch of one');
+
 # ---- ours ----
 
 chdir($ENV{top_srcdir} // '.') or BAIL_OUT("top_srcdir: $!");
-is(join("\n", twins(qw(agent backup common control docs logging-channel
-        primary role shared-disk))), '', 'the programs have no twins');
-is(join("\n", twins(qw(qemu/overlay tests))), '',
-    "QEMU's part and the tests have none");
+my @ours = qw(agent backup common control docs logging-channel primary
+    qemu/overlay role shared-disk);
+is(join("\n", twins(@ours)), '', 'the programs and QEMU\'s part have no twins');
+is(join("\n", twins('tests')), '', 'nor have the tests');
+is(join("\n", halves(@ours)), '', 'no long stretch stands twice');
