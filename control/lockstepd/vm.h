@@ -11,10 +11,11 @@
  *
  * Beside that lock stands the command lock, vm_begin() to vm_end(): it is held
  * for as long as a command, or the keeper's tidying up, works on the domain,
- * and waited for. Only who holds it changes the pair, the host's role in it
- * and the file. Three things are changed without it: what the user wants
- * (vm_stop_wanting ends the very command that holds the lock), the note, and
- * what a keeper sees of a pair that is protected, while no command runs.
+ * and others wait for its end. Only who holds it changes the pair, the host's
+ * role in it and the file. Three things are changed without it: what the user
+ * wants (vm_stop_wanting ends the very command that holds the lock), the note,
+ * and what the keeper sees while no command runs: that a pair is protected,
+ * that a replica went live.
  */
 #ifndef LOCKSTEPD_VM_H
 #define LOCKSTEPD_VM_H
