@@ -69,7 +69,7 @@ struct agent {
     bool failed;
 };
 
-/* agent-privileges.c: before any thread is made */
+/* privileges.c; to be called before any thread is made */
 int agent_drop_privileges(struct ft_err *err);
 
 /* main.c: leave the loop; open agent.sock, once */

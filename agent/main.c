@@ -177,7 +177,8 @@ static int prepare(struct agent *a, const struct arguments *args,
     return 0;
 }
 
-/* A session of its own: what ends lockstepd must not end its agents. */
+/* The agent gets a session of its own: what ends lockstepd must not end
+ * its agents. */
 static void detach(void)
 {
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -251,7 +252,8 @@ int main(int argc, char **argv)
     if (!args.foreground) {
         detach();
     }
-    /* Acknowledgements should not wait behind the guests. May be refused. */
+    /* Acknowledgements should not wait behind the guests. The host may
+     * refuse this. */
     setpriority(PRIO_PROCESS, 0, -10);
     if (agent_drop_privileges(&err) < 0) {
         ft_error("%s: privileges: %s", a.object, err.text);

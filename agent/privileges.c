@@ -2,9 +2,10 @@
 /*
  * privileges.c - give up what an agent does not need
  *
- * See docs/decisions/0001-agent-privileges.md. No user of its own yet; but
- * the capabilities of root are gone except the few below, for good: neither
- * the process nor what it might be tricked into executing can get them back.
+ * See docs/decisions/0001-agent-privileges.md. The agent has no user of its
+ * own yet. But it gives up the capabilities of root, all but the few below,
+ * for good: neither the process nor what it might be tricked into executing
+ * can get them back.
  */
 #include "agent/agent.h"
 

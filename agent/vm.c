@@ -19,7 +19,7 @@
 #include "common/host/log.h"
 
 #define RETRY (50 * FT_NS_PER_MS)
-/* A closed vmlink and a QEMU that lives: not for longer than this. */
+/* A QEMU that has closed its vmlink may live for this long. */
 #define MUTE (500 * FT_NS_PER_MS)
 
 static void driver_changed(void *arg)
@@ -250,8 +250,9 @@ static void on_qemu_gone(void *opaque)
     ft_timer_after(&a->tidy, 0);
 }
 
-/* The vmlink is closed, the process lives. One that runs alone is greeted
- * anew; one that belongs to a pair has no rule left but to end. */
+/* QEMU has closed the vmlink, but its process lives. One that runs alone
+ * is greeted anew; one that belongs to a pair obeys nobody any more, and
+ * is killed. */
 static void on_mute(struct ft_timer *t, void *arg)
 {
     struct agent *a = arg;

@@ -7,9 +7,9 @@
  * received, not executed. What waits in memory is bounded by FT_LOG_WINDOW;
  * beyond it the socket is not read, so that the primary stops in the end.
  *
- * How far the replica is stands in the ring's page. Nobody rings for it:
- * LOOK_IDLE is often enough for the lag that is shown, LOOK_OFTEN is what a
- * go-live may lose here.
+ * How far the replica is stands in the ring's page. Nobody rings for it, so
+ * the agent looks: every LOOK_IDLE, which is often enough for the lag that is
+ * shown, and every LOOK_OFTEN while a go-live waits.
  *
  * paper, 2.2 and 3.2; rules 1 and 10
  */
@@ -22,8 +22,9 @@
 #include "common/bounds.h"
 #include "common/host/log.h"
 
-/* Read on as soon as a little has room again: the primary's guest stands still
- * meanwhile, and a window that stays closed ends the connection (conn.h). */
+/* The agent reads on as soon as a little has room again: until then the
+ * primary's guest stands still, and a window that stays closed ends the
+ * connection (conn.h). */
 #define RESUME (FT_LOG_WINDOW - (4u << 20))
 #define LOOK_IDLE (50 * FT_NS_PER_MS)
 #define LOOK_OFTEN (1 * FT_NS_PER_MS)

@@ -210,8 +210,8 @@ static void bak_carry_out(struct bak_driver *d, const struct bak_effect *e)
 
 /* ---- stepping ----------------------------------------------------------- */
 
-/* The steps of a failover. Noted before the effects, which make the next ones
- * and may take time. */
+/* The steps of a failover. They are noted before the effects are carried
+ * out, which cause the next ones and may take time. */
 static void bak_note_steps(struct bak_driver *d, const struct bak *before)
 {
     const struct bak *b = &d->core;

@@ -23,7 +23,7 @@ struct bak_driver_config {
 /* NULL: err; nothing has changed. */
 struct bak_driver *bak_driver_new(const struct bak_driver_config *c,
                                   struct ft_err *err);
-/* Closes all, sends nothing. NULL is allowed. */
+/* Closes everything and sends nothing. NULL is allowed. */
 void bak_driver_free(struct bak_driver *d);
 
 /* An accepted socket whose preamble said `kind`. Takes fd, also on failure. */

@@ -87,7 +87,7 @@ static void bak_end(struct bak *b, enum bak_reason why,
     bak_kill(b, BAK_ST_ENDED, why, up);
 }
 
-/* Told below, each at its rule. */
+/* Defined below, each in the section of its rule. */
 static void bak_promise(struct bak *b, ft_ns now);
 static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up);
 static void bak_fence_peer(struct bak *b, struct bak_update *up);
@@ -239,8 +239,8 @@ static void bak_arbitrated(struct bak *b, const struct bak_event *ev,
 /*
  * The proof that the disk can be read is begun when the primary has been
  * silent for half of `detect`, once in each silence: a busy disk can take as
- * long as the detection does. How old a proof may be when the primary is lost:
- * less than `detect`. A failure before that says nothing yet; it is tried
+ * long as the detection does. It still counts when the primary is lost less
+ * than `detect` later. A failure before that says nothing yet; it is tried
  * again.
  */
 static bool bak_has_proof(const struct bak *b, ft_ns now)
@@ -342,7 +342,7 @@ static void bak_agree(struct bak *b, const struct bak_event *ev)
     }
 }
 
-/* RELINQUISH after the reaping, and only then. */
+/* RELINQUISH is sent after the reaping, and only then. */
 static void bak_relinquish(struct bak *b, ft_ns now, struct bak_update *up)
 {
     b->qemu_gone = true;
@@ -392,8 +392,10 @@ static void bak_qemu_died(struct bak *b, const struct bak_event *ev,
 /* ---- rule 7: go-live ---------------------------------------------------- */
 
 /*
- * Last entry consumed, disk reachable, arbiter won; fence, its result unknown:
- * wait; open the disk, live. Each step follows the answer of the one before.
+ * The last entry is consumed, the disk is reachable and the arbiter won. Then
+ * the peer is fenced (the backup waits while the result is unknown), the
+ * disks are opened, and the guest is live. Each step follows the answer of
+ * the one before.
  */
 static void bak_fence_peer(struct bak *b, struct bak_update *up)
 {
@@ -435,8 +437,8 @@ static void bak_retry(struct bak *b, struct bak_update *up)
 
 /* ---- rule 8: announced protection --------------------------------------- */
 
-/* May contend only after it received PROTECTED, and after all that was sent
- * before it. */
+/* A backup may contend only after it received PROTECTED, and all that was
+ * sent before it. */
 static void bak_announced(struct bak *b, const struct bak_event *ev,
                           struct bak_update *up)
 {

@@ -284,8 +284,9 @@ size_t lc_conn_tls_read(struct lc_conn *c, void *buf, size_t cap)
     return 0;
 }
 
-/* Frames: as many as one turn allows; the rest in the next iteration, so that
- * a busy peer does not keep timers and heartbeats waiting. */
+/* A turn takes a bounded number of bytes; the rest waits for the next
+ * iteration, so that a busy peer does not keep timers and heartbeats
+ * waiting. */
 static void receive_frames(struct lc_conn *c)
 {
     size_t turn = 0;
@@ -371,7 +372,8 @@ void lc_conn_pause(struct lc_conn *c, bool pause)
     }
     c->paused = pause;
     if (!pause) {
-        /* OpenSSL, or our own buffer, may hold bytes that make no event. */
+        /* OpenSSL, or our own buffer, may hold bytes for which no event
+         * comes. */
         ft_timer_after(&c->again, 0);
     }
     update_watch(c);
@@ -517,7 +519,8 @@ void lc_conn_socket_options(struct lc_conn *c)
     if (every < 1) {
         every = 1;
     }
-    /* Only make a dead peer known earlier: a failure here is no reason. */
+    /* These only make a dead peer known earlier: a failure here ends
+     * nothing. */
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
     setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &every, sizeof(every));

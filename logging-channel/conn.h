@@ -35,7 +35,7 @@
 struct lc_conn;
 
 struct lc_conn_ops {
-    /* TLS stands and the peer is who it should be. */
+    /* TLS is up and the peer is who it should be. */
     void (*ready)(struct lc_conn *c, void *arg);
     /* One frame, valid in every respect that channel.h and wire.h check. m
      * and its blob are borrowed for the call. */
@@ -44,8 +44,8 @@ struct lc_conn_ops {
     /* The queue was over high_water and has fallen to low_water. May be NULL
      * when the caller never gets there. */
     void (*drained)(struct lc_conn *c, void *arg);
-    /* It is over; once. why->code: an errno; ECONNRESET or 0 bytes: "closed
-     * by the peer". Not called after lc_conn_free(). */
+    /* The connection is over; called once. why->code: an errno; ECONNRESET
+     * or 0 bytes: "closed by the peer". Not called after lc_conn_free(). */
     void (*closed)(struct lc_conn *c, const struct ft_err *why, void *arg);
 };
 
@@ -113,8 +113,8 @@ int lc_conn_peer_address(const struct lc_conn *c,
 
 /* ---- raw bytes, for relay.c ---- */
 
-/* After HELLO and WELCOME of LC_KIND_CLONE (what came behind them has waited):
- * no frames any more. event(c, arg) is called when
+/* After HELLO and WELCOME of LC_KIND_CLONE (what came behind them has
+ * waited): from here on there are no frames. event(c, arg) is called when
  * there may be bytes to read or room to write; closed() as before. */
 void lc_conn_raw(struct lc_conn *c,
                  void (*event)(struct lc_conn *c, void *arg), void *arg);

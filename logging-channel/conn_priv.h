@@ -11,7 +11,7 @@
 #include "logging-channel/conn.h"
 #include "logging-channel/queue.h"
 
-/* What is done in each state is said at the state. */
+/* Each state says what is done in it. */
 enum conn_state {
     CONN_RESOLVING,   /* a thread looks a name up */
     CONN_CONNECTING,  /* TCP; the next address after a failure */
@@ -44,7 +44,7 @@ struct lc_conn {
     struct ft_watch watch;
     struct ft_timer timer;      /* the state's time-out */
     struct ft_timer again;      /* more to read than one turn allows */
-    ev_prepare flush;           /* never started: fed, at lowest priority */
+    ev_prepare flush;           /* is fed, never started; lowest priority */
     ev_prepare dead;            /* likewise: calls closed() */
 
     struct lc_queue in, out;
@@ -73,7 +73,7 @@ struct lc_conn *lc_conn_new(const struct lc_conn_config *config,
                             enum lc_side side, struct ft_err *err);
 void lc_conn_enter(struct lc_conn *c);
 bool lc_conn_leave(struct lc_conn *c);   /* false: c is gone */
-/* End it: the text is completed with the peer's name. */
+/* Ends the connection. The peer's name completes the text. */
 void lc_conn_failf(struct lc_conn *c, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void lc_conn_start_tls(struct lc_conn *c);   /* fd is connected */
@@ -86,8 +86,8 @@ void lc_conn_wants_flush(struct lc_conn *c);
 size_t lc_conn_tls_read(struct lc_conn *c, void *buf, size_t cap);
 
 /* frames.c */
-/* Not on a clone's connection after the greetings: its bytes wait for
- * lc_conn_raw(). */
+/* Not to be called on a clone's connection after the greetings: its bytes
+ * wait for lc_conn_raw(). */
 bool lc_conn_takes_frames(const struct lc_conn *c);
 void lc_conn_take_frames(struct lc_conn *c);
 

@@ -79,7 +79,7 @@ static void try_address(struct lc_conn *c)
     ft_watch_set(&c->watch, EV_WRITE);
 }
 
-/* This address failed; the last one's failure is the one that is told. */
+/* This address failed. The message will tell how the last one did. */
 static void next_address(struct lc_conn *c, int code, const char *what)
 {
     ft_watch_stop(&c->watch);

@@ -131,7 +131,7 @@ void lc_heartbeat_send(struct lc_beater *h)
                (struct sockaddr *)&h->to, h->to_len) == sizeof(p)) {
         h->send_error = 0;
     } else if (errno != h->send_error) {
-        /* Loss is what the peer detects; here it is only news. */
+        /* The peer detects the loss; here it is only logged. */
         h->send_error = errno;
         ft_warning("heartbeat: cannot send: %s", strerror(errno));
     }

@@ -108,8 +108,8 @@ static bool deliver(struct lc_relay *r)
 
     if (n < 0) {
         if (errno == EPIPE || errno == ECONNRESET) {
-            /* It has closed, with its own direction done or not: what it
-             * does not want is no error of the stream. */
+            /* The UNIX side has closed, whether its own direction is done
+             * or not: what it does not want is no error of the stream. */
             r->deaf = true;
             return true;
         }

@@ -21,10 +21,10 @@ struct lc_relay_result {
     uint64_t discarded;   /* from the peer, after our QEMU had closed */
 };
 
-/* The connection has passed HELLO and WELCOME. Takes c and fd, also when it
- * fails (NULL only without memory). done: once; err NULL when both directions
- * ended in good order; else the reason. The relay is then freed by the owner
- * with lc_relay_free(), allowed in done. */
+/* The connection has passed HELLO and WELCOME. Takes c and fd, also when
+ * it fails (NULL only without memory). done is called once: err is NULL
+ * when both directions ended in good order, else the reason. The relay is
+ * then freed by the owner with lc_relay_free(), allowed in done. */
 struct lc_relay *lc_relay_start(struct ev_loop *loop, struct lc_conn *c,
                                 int fd,
                                 void (*done)(struct lc_relay *r,

@@ -17,7 +17,8 @@
 
 #define SOCKETS_MAX 2
 
-/* One that has not said yet what it is for. Oldest first in the list. */
+/* A connection that has not said yet what it is for. The list has the
+ * oldest first. */
 struct pending {
     struct pending *prev, *next;
     struct lc_server *server;

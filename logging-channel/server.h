@@ -5,7 +5,7 @@
  * The preamble's 24 bytes come in clear in front of TLS and say which VM and
  * which kind of connection this is, so that lockstepd can hand the socket to
  * that VM's agent. It only routes. It must be there within 5 s; at most
- * LC_SERVER_PENDING connections wait for theirs, over it the oldest is
+ * LC_SERVER_PENDING connections wait for theirs, beyond that the oldest is
  * closed, so that idle strangers cannot keep peers out.
  */
 #ifndef LC_SERVER_H

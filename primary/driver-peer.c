@@ -61,8 +61,8 @@ static void pri_on_closed(struct lc_conn *c, const struct ft_err *why,
     } else if (d->session.log == NULL) {
         pri_raise_kind(d, PRI_EV_CLOSED);
     }
-    /* The clone's connection lost before QEMU used it: QEMU will find its
-     * socket closed and report VL_FAILED. */
+    /* The clone's connection was lost before QEMU used it: QEMU will find
+     * its socket closed and report VL_FAILED. */
 }
 
 /* The peer said something that this state of the hand-shake forbids. */

@@ -141,8 +141,8 @@ static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
         tas_driver_begin(d->host.arbiter, TAS_OP_FREE, e->generation);
         break;
     case PRI_DO_SEND_PROTECTED:
-        /* Entries that wait for room in the channel go behind it: it must not
-         * say that they went before. */
+        /* PROTECTED goes before the entries that still wait for room in
+         * the channel, so it must not say that they were sent. */
         pri_send_position(d, LC_PROTECTED, d->sent);
         break;
     case PRI_DO_OPEN_GATE:
@@ -188,8 +188,9 @@ static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
 
 /* ---- stepping ----------------------------------------------------------- */
 
-/* A protected pair is lost: the timeline's first mark. Made before the effects,
- * which make the next ones and may take time. */
+/* A protected pair is lost: this is the timeline's first mark. It is made
+ * before the effects are carried out, which cause the next ones and may
+ * take time. */
 static void pri_note_loss(struct pri_driver *d, enum pri_state before)
 {
     bool bound = before == PRI_ST_PROTECTED || before == PRI_ST_ANNOUNCING;

@@ -33,14 +33,15 @@ struct pri_pair {
 
 /* NULL only without memory. */
 struct pri_driver *pri_driver_new(const struct pri_driver_config *c);
-/* Closes all, sends nothing. NULL is allowed. */
+/* Closes everything and sends nothing. NULL is allowed. */
 void pri_driver_free(struct pri_driver *d);
 
-/* Begin; what follows is told by the state. -1: refused, nothing changed. */
+/* Begin; the state tells what follows. -1: refused, and nothing has
+ * changed. */
 int pri_driver_protect(struct pri_driver *d, const struct pri_pair *pair,
                        struct ft_err *err);
-/* First of all calls: QEMU was found recording for this generation, with
- * batches up to position. */
+/* To be called before all others: QEMU was found recording for this
+ * generation, with batches up to position. */
 int pri_driver_orphan(struct pri_driver *d, const lc_id *pair,
                       uint64_t generation, uint64_t position,
                       const char *arbiter, struct ft_err *err);
@@ -55,7 +56,7 @@ void pri_driver_status(struct pri_driver *d, struct ft_pair_status *s);
 bool pri_driver_is_busy(const struct pri_driver *d);
 /* QEMU is gone or going, and nothing is left to do but to show why. */
 bool pri_driver_is_over(const struct pri_driver *d);
-/* The primary's role was ever held (else it is an ordinary guest). */
+/* This guest has been a primary (else it is an ordinary one). */
 bool pri_driver_is_primary(const struct pri_driver *d);
 
 #endif

@@ -85,7 +85,7 @@ static void pri_alone(struct pri *p)
     p->state = p->qemu_gone ? PRI_ST_ENDED : PRI_ST_ALONE;
 }
 
-/* Told below, each at its rule. */
+/* Defined below, each in the section of its rule. */
 static void pri_contend(struct pri *p, struct pri_update *up);
 static bool pri_renew_lease(struct pri *p, ft_ns stamp);
 static void pri_abort_clone(struct pri *p, enum pri_reason why,
@@ -220,7 +220,8 @@ static void pri_contend(struct pri *p, struct pri_update *up)
     pri_do(up, PRI_DO_ARBITRATE)->generation = p->generation;
 }
 
-/* Granted, or never bound: record no more, release all. */
+/* The guest is granted to us, or nobody was bound: QEMU stops recording
+ * and releases everything. */
 static void pri_go_alone(struct pri *p, struct pri_update *up)
 {
     pri_leave_pair(p);

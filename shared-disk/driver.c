@@ -80,7 +80,7 @@ static void arbiter_step(struct tas_driver *d, struct tas_event *ev)
     }
 }
 
-/* Said once for each new reason, not each attempt. */
+/* The log says it once for each new reason, not for each attempt. */
 static void note_trouble(struct tas_driver *d, const char *why)
 {
     if (under_way(d) && strcmp(d->trouble, why)) {

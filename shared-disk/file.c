@@ -423,7 +423,8 @@ int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err)
 
 /* ---- test-and-set ---- */
 
-/* Is the record at kind, g ours? After a link that reported an error. */
+/* Is the record at kind, g ours? Asked after a link that reported an
+ * error. */
 static enum tas_status look_who(const char *folder, enum tas_kind kind,
                                 uint64_t g, const struct tas_who *who,
                                 struct ft_err *err)

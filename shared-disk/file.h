@@ -59,8 +59,8 @@ int tas_file_id(const char *dir, char id[TAS_FILE_ID], struct ft_err *err);
 /* The VM's record: *b, generation 0 when there is none. */
 int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
                   struct ft_err *err);
-/* Make what was read last. An owner's own record that he finds may be there
- * by a try whose sync failed: it counts after this. */
+/* Make what was read lasting. An owner may find a record of its own that a
+ * try wrote whose sync failed: it counts after this. */
 int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err);
 /* Compare with what a read told, and write. TAS_UNKNOWN: err says why. */
 enum tas_status tas_file_write(const char *dir, const struct tas_who *who,

@@ -10,7 +10,7 @@
  *                                           of both, so each saw the other's)
  *   ready.R.N       I have read free(R)    (the follower)
  *   go.R            now!                   (the leader, who waits a moment of
- *                                           varying length before he tries)
+ *                                           varying length before it tries)
  *   won.R.N lost.R.N                       (each; each waits for the other's)
  *   bye.N           leave the cleaning to the leader
  */
@@ -75,7 +75,7 @@ static bool has_flag(struct contender *c, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* Spins first: the round's start must be sharp. */
+/* It spins first, so that both contenders start at the same moment. */
 static void poll_pause(ft_ns since)
 {
     if (ft_monotonic() - since > 20 * FT_NS_PER_MS) {

@@ -50,10 +50,10 @@
  * guest sees nothing but a slower write.
  *
  * Reset. A device reset must not wait for requests (their end is an event of
- * the log, which cannot come while the vCPU is inside the reset). It ends them
- * for the guest with an error, at the same instruction on both sides; the I/O
- * goes on without anybody waiting, and still keeps overlapping requests in
- * order.
+ * the log, which cannot come while the vCPU is inside the reset). It ends
+ * them for the guest with an error, at the same instruction on both sides;
+ * the I/O goes on, and requests that overlap it still keep their order, but
+ * nobody waits for it.
  *
  * Image locks. QEMU started with -incoming opens images inactive: it takes no
  * lock and an attempt to write asserts, which proves that a replica does not
