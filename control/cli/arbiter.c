@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * cli-arbiter.c - lockstep arbiter format | show | test
+ * arbiter.c - lockstep arbiter format | show | test
  *
  * Works on the storage directly, without lockstepd: an arbiter is looked at
  * when something is wrong.

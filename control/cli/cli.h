@@ -17,12 +17,12 @@ enum cli_exit {
     CLI_INTERRUPTED = 130,
 };
 
-/* cli-show.c: a status reply for people. */
+/* show.c: a status reply for people. */
 void cli_show_list(const json_t *domains);
 void cli_show_one(const json_t *domain);
 void cli_show_metrics(const json_t *domains);
 
-/* cli-arbiter.c: `lockstep arbiter ...`, argv[0] is the word after it. */
+/* arbiter.c: `lockstep arbiter ...`, argv[0] is the word after it. */
 int cli_arbiter(const struct ft_options *o, int argc, char **argv);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * lockstep.c - the command: reads its arguments, asks lockstepd, prints
+ * main.c - the lockstep command: it asks lockstepd and prints the answer
  */
 #include "control/cli/cli.h"
 
@@ -56,7 +56,7 @@ static void on_interrupt(int number)
 {
     (void)number;
     if (interrupted)
-        _exit(CLI_INTERRUPTED);   /* said twice: not even the answer */
+        _exit(CLI_INTERRUPTED);   /* it does not wait for the answer */
     interrupted = 1;
 }
 

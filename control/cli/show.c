@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * cli-show.c - a pair's status as a person wants to read it
+ * show.c - a pair's status as a person wants to read it
  */
 #include "control/cli/cli.h"
 

@@ -15,7 +15,8 @@ struct ctl;
 int agent_client_request(struct ctl *ctl, const char *uuid, json_t *command,
                          int fd, json_t **reply, int timeout_ms,
                          struct ft_err *err);
-/* The two that are asked most: its status, a command of one word. */
+/* The two commands that most callers need: the agent's status, and one of
+ * a single word. */
 int agent_client_status(struct ctl *ctl, const char *uuid,
                         struct agent_report *status, struct ft_err *err);
 int agent_client_order(struct ctl *ctl, const char *uuid, const char *what,

@@ -36,7 +36,8 @@ static void send_line(int fd, json_t *o)
     json_decref(o);
 }
 
-/* Only to look at: dropped while the client, maybe stopped, does not read. */
+/* A line that is only looked at: it is dropped while its client, which may
+ * be stopped, does not read. */
 static void send_progress(struct job *job, const char *phase, int percent,
                           const char *text)
 {
@@ -51,7 +52,8 @@ static void send_progress(struct job *job, const char *phase, int percent,
 
 /* ---- prepare ------------------------------------------------------------ */
 
-/* Of a refused command only what stands against it: nothing was changed. */
+/* Of a refused command the client is told what stands against it, and no
+ * more: nothing was changed. */
 static void send_report(int fd, const struct dom_report *r, bool done)
 {
     static const char *const kind[] = {

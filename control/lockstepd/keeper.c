@@ -277,8 +277,8 @@ static bool has_argument(const char *pid, const char *want)
     return n > 0 && memmem(line, (size_t)n, want, strlen(want));
 }
 
-/* Does the domain's QEMU run? Asked of the kernel: libvirtd may be away, and a
- * process number may be another's by now. */
+/* Does the domain's QEMU run? The kernel is asked: libvirtd may be away,
+ * and a process number may be another's by now. */
 static bool qemu_runs(struct keeper *k)
 {
     char want[FT_OPTION_TEXT + CTL_UUID + 32];

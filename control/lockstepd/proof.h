@@ -17,7 +17,8 @@ struct proof {
     char nonce[33];
 };
 
-/* Write a nonce file in the folder of `path` (folder: path is the folder). */
+/* Writes a nonce file into the folder of `path` (folder: path is the
+ * folder). */
 int proof_write(const char *path, bool folder, const char *host,
                 struct proof *p, struct ft_err *err);
 int proof_read(const struct proof *p, struct ft_err *err);

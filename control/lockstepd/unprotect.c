@@ -23,8 +23,8 @@
 
 #define ALONE_MS 60000
 
-/* No new try from now on, and an end to one that runs. Refused where there is
- * nothing to end. */
+/* From now on no new try begins, and one that runs ends. Refused where
+ * there is nothing to end. */
 static int stop_wanting(struct ctl *ctl, struct vm *vm, struct vm_info *was,
                         struct ft_err *err)
 {
@@ -93,7 +93,7 @@ static int restore(struct ctl *ctl, struct vm *vm, virDomainPtr dom,
 }
 
 /* The wish goes onto the disk first: a pair that ended by it must not come
- * back after a restart. Refused, nothing has changed. */
+ * back after a restart. When it is refused nothing has changed. */
 static int begin(struct ctl *ctl, struct vm *vm, bool wanted,
                  struct ft_err *err)
 {

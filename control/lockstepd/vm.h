@@ -62,8 +62,8 @@ void vm_get(struct vm *vm, struct vm_info *copy);
 
 /* ---- the command lock --------------------------------------------------- */
 
-/* Begin a command; -1: another one runs, and still after wait_ms. what: a
- * literal, for messages. */
+/* Begin a command. -1: another one runs, and has not ended within wait_ms.
+ * what: a literal, for messages. */
 int vm_begin(struct vm *vm, const char *what, int wait_ms,
              struct ft_err *err);
 void vm_end(struct vm *vm);
