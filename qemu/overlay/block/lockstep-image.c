@@ -330,7 +330,6 @@ static void disks_go_alone(void *opaque)
 }
 
 LockstepPart lockstep_disk_part = {
-    .name = "disks",
     .can_attach = disks_can_attach,
     .start_record = disks_start_record,
     .start_replay = disks_start_replay,

@@ -261,7 +261,6 @@ static unsigned chr_live(void *opaque)
 }
 
 static LockstepPart chr_part = {
-    .name = "consoles",
     .can_attach = chr_can_attach,
     .live = chr_live,
     .go_alone = chr_flush_all,

@@ -388,7 +388,6 @@ static void lsnet_announce(void *opaque)
 }
 
 static LockstepPart lsnet_part = {
-    .name = "network",
     .can_attach = lsnet_can_attach,
     .start_record = lsnet_empty_queues,
     .start_replay = lsnet_empty_queues,

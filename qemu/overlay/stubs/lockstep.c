@@ -28,10 +28,6 @@ void lockstep_add_release_notifier(Notifier *n)
 {
 }
 
-void lockstep_remove_release_notifier(Notifier *n)
-{
-}
-
 void lockstep_held_add(int64_t bytes)
 {
 }
@@ -62,10 +58,6 @@ void lockstep_request_done(LockstepRequest *req, const void *payload,
 }
 
 void lockstep_register_part(LockstepPart *part)
-{
-}
-
-void lockstep_unregister_part(LockstepPart *part)
 {
 }
 
@@ -190,9 +182,8 @@ bool lockstep_clone_stopped(void)
     return true;
 }
 
-bool lockstep_clone_saved(void)
+void lockstep_clone_saved(void)
 {
-    return true;
 }
 
 bool lockstep_clone_ended(bool ok)

@@ -234,7 +234,6 @@ static void devices_settle(void *opaque)
 }
 
 static LockstepPart devices_part = {
-    .name = "devices",
     .can_attach = devices_can_attach,
     .start_record = devices_settle,
     .start_replay = devices_settle,

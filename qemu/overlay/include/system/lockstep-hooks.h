@@ -105,7 +105,7 @@ void lockstep_clone_stops(void);
 /* The guest is stopped, nothing is saved yet. */
 bool lockstep_clone_stopped(void);
 /* The state is saved: NONE -> RECORD. */
-bool lockstep_clone_saved(void);
+void lockstep_clone_saved(void);
 /* Migration's end, VM stopped. Returns true when the guest shall run on. */
 bool lockstep_clone_ended(bool ok);
 /* The state is loaded: REPLAY begins. */

@@ -36,7 +36,6 @@ bool lockstep_may_release(uint64_t position);
  * whenever the gate page changed or a lease or role changed. Callbacks release
  * what they may and must not touch guest state. */
 void lockstep_add_release_notifier(Notifier *n);
-void lockstep_remove_release_notifier(Notifier *n);
 /* Bound on held outputs (bytes, all holders together). Over the bound the vCPU
  * stops at its loop top until enough was released. */
 void lockstep_held_add(int64_t bytes);
@@ -77,7 +76,6 @@ struct LockstepRequest {
     void (*run)(LockstepRequest *req, const uint8_t *data, size_t length);
     void (*reissue)(LockstepRequest *req);
     uint64_t id;
-    void *engine;
     QTAILQ_ENTRY(LockstepRequest) next;
 };
 void lockstep_request_begin(LockstepRequest *req);
@@ -90,7 +88,6 @@ void lockstep_request_done(LockstepRequest *req, const void *payload,
  * paused, replay mutex and BQL held; NULL members are skipped.
  */
 typedef struct LockstepPart {
-    const char *name;
     /* May a clone start? Refuse with a reason that an operator understands. */
     bool (*can_attach)(void *opaque, Error **errp);
     void (*start_record)(void *opaque);           /* NONE -> RECORD */
@@ -108,7 +105,6 @@ typedef struct LockstepPart {
     QTAILQ_ENTRY(LockstepPart) next;
 } LockstepPart;
 void lockstep_register_part(LockstepPart *part);
-void lockstep_unregister_part(LockstepPart *part);
 
 /* Trace of (CLOCK_MONOTONIC ns, kind, source, position) at the moment an
  * output left, when -object lockstep has trace=FILE. */

@@ -49,7 +49,6 @@ static CloneState state;
 static NotifierWithReturn migration_notifier;
 static QEMUTimer *progress_timer;
 static int64_t stopped_at, pause_ns;
-static bool recording_began;
 static uint64_t saved_bandwidth, saved_downtime;
 static char *refusal;
 
@@ -218,7 +217,6 @@ void lockstep_clone(const char *path, unsigned downtime_ms, Error **errp)
     p->max_bandwidth = 0;                       /* no limit */
     p->downtime_limit = downtime_ms ? downtime_ms : saved_downtime;
     g_clear_pointer(&refusal, g_free);
-    recording_began = false;
     lockstep.cloning = true;
     qmp_migrate(uri, false, NULL, false, false, false, false, &err);
     if (err) {
@@ -266,10 +264,10 @@ bool lockstep_clone_stopped(void)
  * Rule 8: the state is saved. The same thread and locks: what the guest does
  * from here is in the log.
  */
-bool lockstep_clone_saved(void)
+void lockstep_clone_saved(void)
 {
     if (!lockstep.cloning) {
-        return true;
+        return;
     }
     begin_log();
     replay_state.data_kind = -1;
@@ -278,7 +276,6 @@ bool lockstep_clone_saved(void)
     lockstep_gate_follow(lockstep_session_page(), lockstep_session_gate_fd());
     lockstep_log_start_record();
     lockstep_parts_start_record();
-    return true;
 }
 
 bool lockstep_clone_ended(bool ok)

@@ -267,100 +267,51 @@ void lockstep_register_part(LockstepPart *part)
     QTAILQ_INSERT_TAIL(&parts, part, next);
 }
 
-void lockstep_unregister_part(LockstepPart *part)
-{
-    QTAILQ_REMOVE(&parts, part, next);
-}
+/* A callback of each part that has it. */
+#define EACH_PART(part, callback)                                           \
+    QTAILQ_FOREACH(part, &parts, next)                                      \
+        if (part->callback)
 
-bool lockstep_parts_can_attach(Error **errp)
-{
-    LockstepPart *p;
-
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->can_attach && !p->can_attach(p->opaque, errp)) {
-            return false;
-        }
+/* All of them do it. */
+#define PARTS_DO(callback)                                                  \
+    void lockstep_parts_##callback(void)                                    \
+    {                                                                       \
+        LockstepPart *p;                                                    \
+                                                                            \
+        EACH_PART(p, callback) {                                            \
+            p->callback(p->opaque);                                         \
+        }                                                                   \
     }
-    return true;
-}
 
-void lockstep_parts_start_record(void)
-{
-    LockstepPart *p;
-
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->start_record) {
-            p->start_record(p->opaque);
-        }
+/* All of them can, or the first that cannot says why. */
+#define PARTS_ASK(callback)                                                 \
+    bool lockstep_parts_##callback(Error **errp)                            \
+    {                                                                       \
+        LockstepPart *p;                                                    \
+                                                                            \
+        EACH_PART(p, callback) {                                            \
+            if (!p->callback(p->opaque, errp)) {                            \
+                return false;                                               \
+            }                                                               \
+        }                                                                   \
+        return true;                                                        \
     }
-}
 
-void lockstep_parts_start_replay(void)
-{
-    LockstepPart *p;
-
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->start_replay) {
-            p->start_replay(p->opaque);
-        }
-    }
-}
-
-bool lockstep_parts_probe(Error **errp)
-{
-    LockstepPart *p;
-
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->probe && !p->probe(p->opaque, errp)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool lockstep_parts_open(Error **errp)
-{
-    LockstepPart *p;
-
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->open && !p->open(p->opaque, errp)) {
-            return false;
-        }
-    }
-    return true;
-}
+PARTS_ASK(can_attach)
+PARTS_DO(start_record)
+PARTS_DO(start_replay)
+PARTS_ASK(probe)
+PARTS_ASK(open)
+PARTS_DO(go_alone)
+PARTS_DO(announce)
 
 unsigned lockstep_parts_live(void)
 {
     unsigned reissued = 0;
     LockstepPart *p;
 
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->live) {
-            reissued += p->live(p->opaque);
-        }
+    EACH_PART(p, live) {
+        reissued += p->live(p->opaque);
     }
     return reissued;
-}
-
-void lockstep_parts_go_alone(void)
-{
-    LockstepPart *p;
-
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->go_alone) {
-            p->go_alone(p->opaque);
-        }
-    }
-}
-
-void lockstep_parts_announce(void)
-{
-    LockstepPart *p;
-
-    QTAILQ_FOREACH(p, &parts, next) {
-        if (p->announce) {
-            p->announce(p->opaque);
-        }
-    }
 }

@@ -49,7 +49,6 @@ static struct {
 void lockstep_request_begin(LockstepRequest *req)
 {
     req->id = ++last_id;
-    req->engine = NULL;
     QTAILQ_INSERT_TAIL(&requests, req, next);
 }
 
@@ -380,9 +379,8 @@ void lockstep_diverged_report(void)
     }
 }
 
-const char *lockstep_diverged_text(uint64_t *position)
+const char *lockstep_diverged_text(void)
 {
-    *position = divergence.position;
     return divergence.text;
 }
 

@@ -140,13 +140,6 @@ void lockstep_gate_shut(void)
     }
 }
 
-void lockstep_gate_unshut(void)
-{
-    WITH_QEMU_LOCK_GUARD(&gate.lock) {
-        gate.shut = false;
-    }
-}
-
 void lockstep_gate_kick(void)
 {
     if (lockstep.enabled) {
@@ -176,7 +169,7 @@ bool lockstep_may_release(uint64_t position)
 {
     QEMU_LOCK_GUARD(&gate.lock);
 
-    if (lockstep.state == LOCKSTEP_REPLAY || gate.shut) {
+    if (lockstep_state() == LOCKSTEP_REPLAY || gate.shut) {
         return false;
     }
     return !gate.page ||
@@ -186,7 +179,7 @@ bool lockstep_may_release(uint64_t position)
 /* Rule 1: an output is bound to the batch in which the guest makes it. */
 uint64_t lockstep_output_position(void)
 {
-    if (lockstep.state != LOCKSTEP_RECORD) {
+    if (lockstep_state() != LOCKSTEP_RECORD) {
         return 0;
     }
     if (current_cpu) {
@@ -198,11 +191,6 @@ uint64_t lockstep_output_position(void)
 void lockstep_add_release_notifier(Notifier *n)
 {
     notifier_list_add(&gate.notifiers, n);
-}
-
-void lockstep_remove_release_notifier(Notifier *n)
-{
-    notifier_remove(n);
 }
 
 void lockstep_held_add(int64_t bytes)

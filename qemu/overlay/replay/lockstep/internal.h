@@ -107,7 +107,7 @@ bool lockstep_in_action(void);
 /* Go-live: ->reissue for each that still waits, in order. */
 unsigned lockstep_requests_reissue(void);
 void lockstep_diverged_report(void);
-const char *lockstep_diverged_text(uint64_t *position);
+const char *lockstep_diverged_text(void);
 
 bool lockstep_input_valid(const InputEvent *evt);
 /* Recording: ask for a comparison of the whole state. */
@@ -127,7 +127,6 @@ void lockstep_gate_follow(struct ft_ring_page *page, int fd);
 void lockstep_gate_open(void);
 /* Nothing leaves any more, whatever the page says. */
 void lockstep_gate_shut(void);
-void lockstep_gate_unshut(void);
 /* Run the release notifiers soon, on their thread. */
 void lockstep_gate_kick(void);
 bool lockstep_gate_held_too_much(void);

@@ -148,14 +148,12 @@ void lockstep_live_init(void)
 
 void lockstep_go_live(uint64_t last)
 {
-    uint64_t position;
-
     if (lockstep.state != LOCKSTEP_REPLAY) {
         lockstep_link_failed(LC_VL_GO_LIVE, "this QEMU does not replay");
         return;
     }
     if (lockstep.dead) {
-        lockstep_link_failed(LC_VL_GO_LIVE, lockstep_diverged_text(&position));
+        lockstep_link_failed(LC_VL_GO_LIVE, lockstep_diverged_text());
         return;
     }
     live_last = last;
