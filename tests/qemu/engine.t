@@ -40,6 +40,22 @@ sub installed_id {
     return <$f>;
 }
 
+# The phases that a QEMU says it went through, each where it is first reached
+# and the last one; or the move that does not begin where the one before ended.
+sub phases {
+    my ($name) = @_;
+    my ($at, @phases, %seen) = 'alone';
+    open my $f, '<', folder() . "/$name.out" or die "$name.out: $!";
+    while (<$f>) {
+        my ($from, $to) = /lockstep_move (.*) -> (.*), [\w ]+, batch \d+$/
+            or next;
+        return "from $from, but it was $at" if $from ne $at;
+        push @phases, $from if !$seen{$from}++;
+        $at = $to;
+    }
+    return join ', ', @phases, $at;
+}
+
 sub cpu_ticks {
     my ($name) = @_;
     open my $f, '<', '/proc/' . pid($name) . '/stat' or return 0;
@@ -72,7 +88,7 @@ sub random_file {
 
 my $dir = folder();
 start('A', '-initrd', random_file());
-start($_, '-incoming', 'defer') for qw(B C D);
+start($_, '-incoming', 'defer', '-trace', 'lockstep_move') for qw(B C D);
 ok(counts_on('A', 50), 'a guest counts, unprotected');
 
 my ($a, $generation) = ('A', 0);
@@ -112,6 +128,8 @@ for my $b (qw(B C D)) {
     ok(steps_by_one(counts($b)), 'one by one');
     is(qmp($b, 'query-status')->{return}{status}, 'running',
         "$b runs for all to see");
+    is(phases($b), 'alone, replay: loading, replay: ready, replay: starved,'
+        . ' alone', 'and says through which phases it went');
     $a = $b;
 }
 

@@ -56,7 +56,7 @@ static char *refusal;
 
 static bool clone_state_needed(void *opaque)
 {
-    return lockstep.cloning;
+    return lockstep_cloning();
 }
 
 static int clone_state_pre_save(void *opaque)
@@ -79,9 +79,6 @@ static void begin_log(void)
     replay_state.has_unread_data = false;
     replay_state.read_event_id = -1;
     memcpy(replay_state.cached_clock, state.clock, sizeof(state.clock));
-    lockstep.dead = false;
-    lockstep.link_lost = false;
-    lockstep.ending = false;
     lockstep_requests_reset();
     lockstep_hash_reset();
     lockstep_cold_start();
@@ -90,17 +87,15 @@ static void begin_log(void)
 /* The first section of the stream: devices load in REPLAY. */
 static int clone_state_post_load(void *opaque, int version_id)
 {
-    if (!lockstep.incoming ||
+    if (!lockstep_incoming() ||
         memcmp(state.pair, lockstep.pair, sizeof(state.pair)) ||
         state.generation != lockstep.generation) {
         error_report("lockstep: the stream is of another clone");
         return -EINVAL;
     }
     begin_log();
-    replay_state.data_kind = EVENT_COUNT;
-    lockstep.starved = true;
-    lockstep.ready = false;
-    lockstep_set_state(LOCKSTEP_REPLAY);
+    lockstep_log_hold_nothing();
+    lockstep_set_phase(LOCKSTEP_REPLAY_LOADING);
     replay_enable_events();
     return 0;
 }
@@ -128,7 +123,7 @@ static void on_progress(void *opaque)
     struct lc_msg m = { .type = LC_VL_PROGRESS };
     g_autoptr(MigrationInfo) info = NULL;
 
-    if (!lockstep.cloning) {
+    if (!lockstep_cloning()) {
         return;
     }
     timer_mod(progress_timer,
@@ -147,11 +142,11 @@ static void clone_over(void)
 
     p->max_bandwidth = saved_bandwidth;
     p->downtime_limit = saved_downtime;
-    lockstep.cloning = false;
     timer_del(progress_timer);
-    if (lockstep.state == LOCKSTEP_NONE) {
+    if (lockstep_state() == LOCKSTEP_NONE) {
         lockstep_session_close();
     }
+    lockstep_set_stream(LOCKSTEP_STREAM_NONE);
 }
 
 /* Main loop: the migration is over and its stream is closed. */
@@ -160,11 +155,11 @@ static int on_migration(NotifierWithReturn *n, MigrationEvent *e, Error **errp)
     struct lc_msg m = { .type = LC_VL_CLONED };
     MigrationState *s = migrate_get_current();
 
-    if (!lockstep.cloning || (e->type != MIG_EVENT_PRECOPY_DONE &&
-                              e->type != MIG_EVENT_PRECOPY_FAILED)) {
+    if (!lockstep_cloning() || (e->type != MIG_EVENT_PRECOPY_DONE &&
+                                e->type != MIG_EVENT_PRECOPY_FAILED)) {
         return 0;
     }
-    if (lockstep.state == LOCKSTEP_RECORD) {
+    if (lockstep_state() == LOCKSTEP_RECORD) {
         m.u.vl_cloned.pause_ns = pause_ns;
         lockstep_link_send(&m);
     } else {
@@ -179,7 +174,7 @@ static int on_migration(NotifierWithReturn *n, MigrationEvent *e, Error **errp)
 
 static bool check_can_clone(Error **errp)
 {
-    if (lockstep.state != LOCKSTEP_NONE || lockstep.incoming) {
+    if (lockstep_state() != LOCKSTEP_NONE || lockstep_incoming()) {
         error_setg(errp, "this QEMU is part of a pair already");
         return false;
     }
@@ -217,10 +212,10 @@ void lockstep_clone(const char *path, unsigned downtime_ms, Error **errp)
     p->max_bandwidth = 0;                       /* no limit */
     p->downtime_limit = downtime_ms ? downtime_ms : saved_downtime;
     g_clear_pointer(&refusal, g_free);
-    lockstep.cloning = true;
+    lockstep_set_stream(LOCKSTEP_STREAM_OUT);
     qmp_migrate(uri, false, NULL, false, false, false, false, &err);
     if (err) {
-        if (lockstep.cloning) {
+        if (lockstep_cloning()) {
             clone_over();
         }
         error_propagate(errp, err);
@@ -232,20 +227,20 @@ void lockstep_clone(const char *path, unsigned downtime_ms, Error **errp)
 
 void lockstep_clone_cancel(void)
 {
-    if (lockstep.cloning && lockstep.state == LOCKSTEP_NONE) {
+    if (lockstep_cloning() && lockstep_state() == LOCKSTEP_NONE) {
         migration_cancel();
     }
 }
 
 bool lockstep_cloning(void)
 {
-    return lockstep.cloning;
+    return lockstep.stream == LOCKSTEP_STREAM_OUT;
 }
 
 /* Migration thread, replay lock and BQL held, guest stopped and drained. */
 bool lockstep_clone_stopped(void)
 {
-    if (!lockstep.cloning) {
+    if (!lockstep_cloning()) {
         return true;
     }
     if (lockstep_requests_pending()) {
@@ -266,12 +261,12 @@ bool lockstep_clone_stopped(void)
  */
 void lockstep_clone_saved(void)
 {
-    if (!lockstep.cloning) {
+    if (!lockstep_cloning()) {
         return;
     }
     begin_log();
     replay_state.data_kind = -1;
-    lockstep_set_state(LOCKSTEP_RECORD);
+    lockstep_set_phase(LOCKSTEP_RECORD_RUNS);
     replay_enable_events();
     lockstep_gate_follow(lockstep_session_page(), lockstep_session_gate_fd());
     lockstep_log_start_record();
@@ -280,10 +275,10 @@ void lockstep_clone_saved(void)
 
 bool lockstep_clone_ended(bool ok)
 {
-    if (!lockstep.cloning) {
+    if (!lockstep_cloning()) {
         return false;
     }
-    if (!ok && lockstep.state == LOCKSTEP_RECORD) {
+    if (!ok && lockstep_state() == LOCKSTEP_RECORD) {
         lockstep_to_none();
     }
     pause_ns = stopped_at ? get_clock() - stopped_at : 0;
@@ -306,22 +301,23 @@ void lockstep_incoming_listen(const char *path, Error **errp)
         error_setg(errp, "this QEMU was not started with -incoming");
         return;
     }
-    lockstep.incoming = true;
+    lockstep_set_stream(LOCKSTEP_STREAM_IN);
     unlink(path);
     qmp_migrate_incoming(uri, false, NULL, true, false, errp);
     if (errp && *errp) {
-        lockstep.incoming = false;
+        lockstep_session_close();
+        lockstep_set_stream(LOCKSTEP_STREAM_NONE);
     }
 }
 
 bool lockstep_incoming(void)
 {
-    return lockstep.incoming;
+    return lockstep.stream == LOCKSTEP_STREAM_IN;
 }
 
 void lockstep_incoming_failed(const char *why)
 {
-    if (lockstep.incoming) {
+    if (lockstep_incoming()) {
         lockstep_link_failed(LC_VL_INCOMING, why);
         lockstep_exit(1);
     }
@@ -332,16 +328,17 @@ void lockstep_incoming_loaded(void)
 {
     struct lc_msg m = { .type = LC_VL_LOADED };
 
-    if (lockstep.state != LOCKSTEP_REPLAY) {
+    if (lockstep_state() != LOCKSTEP_REPLAY) {
         lockstep_incoming_failed("the stream is not of a clone");
     }
-    lockstep.incoming = false;
     lockstep_log_start_replay();
     lockstep_parts_start_replay();
     vm_start();
     lockstep_link_send(&m);
 
-    lockstep.ready = true;
+    lockstep_move(lockstep.phase == LOCKSTEP_REPLAY_LOADING
+                  ? LOCKSTEP_REPLAY_READY : lockstep.phase,
+                  LOCKSTEP_STREAM_NONE);
     lockstep_log_fetch();
     lockstep_log_wake_next();
 }

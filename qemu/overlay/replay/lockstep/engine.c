@@ -4,8 +4,10 @@
  *
  * Theory of Operation
  *
- * Three states, NONE <-> RECORD and (incoming) -> REPLAY -> NONE; never from
- * one of the latter to the other. Each is a state of upstream's record/replay
+ * Three roles, NONE <-> RECORD and (incoming) -> REPLAY -> NONE; never from
+ * one of the latter to the other. phase.h has what is true within each and
+ * what may follow; all moves are made by lockstep_move(), which traces them
+ * and checks the invariant. Each role is a state of upstream's record/replay
  * (replay_mode), switchable at run time because the replay lock is always in
  * use when the object exists. In NONE nothing is logged and the event queue
  * is off, so draining the block layer really drains and a clone's device
@@ -29,11 +31,14 @@
 #include "system/replay.h"
 #include "system/runstate.h"
 #include "../replay-internal.h"
+#include "trace.h"
 #include "internal.h"
 
 #define TYPE_NAME "lockstep"
 
 LockstepEngine lockstep;
+
+static bool object_given;
 
 static QTAILQ_HEAD(, LockstepPart) parts = QTAILQ_HEAD_INITIALIZER(parts);
 
@@ -45,13 +50,13 @@ static __thread unsigned section;
 void lockstep_option(const char *qom_type)
 {
     if (g_str_equal(qom_type, TYPE_NAME)) {
-        lockstep.object = true;
+        object_given = true;
     }
 }
 
 void lockstep_configure(void)
 {
-    if (!lockstep.object) {
+    if (!object_given) {
         return;
     }
     if (replay_mode != REPLAY_MODE_NONE) {
@@ -74,7 +79,7 @@ void lockstep_machine_done(void)
 
 void lockstep_process_exit(int status)
 {
-    if (lockstep.enabled && lockstep.state != LOCKSTEP_NONE) {
+    if (lockstep.enabled && lockstep_state() != LOCKSTEP_NONE) {
         /*
          * Outputs and requests wait for a peer, and draining would wait for
          * them. A primary that ends so has failed, as far as its replica
@@ -89,22 +94,83 @@ bool lockstep_enabled(void)
     return lockstep.enabled;
 }
 
-LockstepState lockstep_state(void)
+/* ---- phases ------------------------------------------------------------- */
+
+static LockstepState role_of(LockstepPhase phase)
 {
-    return qatomic_read(&lockstep.state);
+    static const LockstepState roles[] = {
+#define P(PHASE, ROLE, name, after) LOCKSTEP_##ROLE,
+        LOCKSTEP_PHASES(P)
+#undef P
+    };
+
+    return roles[phase];
 }
 
-void lockstep_set_state(LockstepState state)
+LockstepState lockstep_state(void)
+{
+    return role_of(qatomic_read(&lockstep.phase));
+}
+
+bool lockstep_replay_over(void)
+{
+    return lockstep.phase == LOCKSTEP_REPLAY_ENDED ||
+           lockstep.phase == LOCKSTEP_REPLAY_DIVERGED;
+}
+
+/* A bug. A primary that aborts has failed, and its replica goes live. */
+static G_NORETURN void broken(LockstepPhase from, const char *what)
+{
+    error_report("lockstep: '%s' after '%s': %s",
+                 lockstep_phase_name(lockstep.phase),
+                 lockstep_phase_name(from), what);
+    abort();
+}
+
+void lockstep_move(LockstepPhase phase, LockstepStream stream)
 {
     static const ReplayMode modes[] = {
         [LOCKSTEP_NONE] = REPLAY_MODE_NONE,
         [LOCKSTEP_RECORD] = REPLAY_MODE_RECORD,
         [LOCKSTEP_REPLAY] = REPLAY_MODE_PLAY,
     };
+    LockstepPhase from = lockstep.phase;
+    LockstepFacts facts = {
+        .phase = phase,
+        .stream = stream,
+        .session = lockstep_session_is_open(),
+        .event = replay_state.has_unread_data,
+    };
+    const char *wrong;
 
-    g_assert(replay_mutex_locked() && bql_locked());
-    qatomic_set(&lockstep.state, state);
-    replay_mode = modes[state];
+    g_assert(replay_mutex_locked());
+    g_assert(role_of(phase) == role_of(from) || bql_locked());
+    if (phase == from && stream == lockstep.stream) {
+        return;
+    }
+    trace_lockstep_move(lockstep_phase_name(from), lockstep_phase_name(phase),
+                        lockstep_stream_name(stream), lockstep_position());
+    qatomic_set(&lockstep.phase, phase);
+    lockstep.stream = stream;
+    replay_mode = modes[role_of(phase)];
+
+    if (phase != from && !lockstep_phase_may_follow(phase, from)) {
+        broken(from, "the one does not follow the other");
+    }
+    wrong = lockstep_invariant(&facts);
+    if (wrong) {
+        broken(from, wrong);
+    }
+}
+
+void lockstep_set_phase(LockstepPhase phase)
+{
+    lockstep_move(phase, lockstep.stream);
+}
+
+void lockstep_set_stream(LockstepStream stream)
+{
+    lockstep_move(lockstep.phase, stream);
 }
 
 /* ---- clocks ------------------------------------------------------------- */
@@ -124,7 +190,7 @@ bool lockstep_clock_is_raw(void)
     if (!lockstep.enabled) {
         return false;
     }
-    return lockstep.state == LOCKSTEP_NONE || !replay_mutex_locked() ||
+    return lockstep_state() == LOCKSTEP_NONE || !replay_mutex_locked() ||
            !(section || qemu_in_vcpu_thread());
 }
 
@@ -148,7 +214,7 @@ static bool is_logged_clock(QEMUClockType type)
 
 bool lockstep_ignores_deadline(QEMUClockType type)
 {
-    return lockstep.state == LOCKSTEP_REPLAY && is_logged_clock(type);
+    return lockstep_state() == LOCKSTEP_REPLAY && is_logged_clock(type);
 }
 
 bool lockstep_timers_begin(QEMUClockType type, int64_t first_expires)
@@ -156,7 +222,7 @@ bool lockstep_timers_begin(QEMUClockType type, int64_t first_expires)
     if (!lockstep.enabled || !is_logged_clock(type)) {
         return true;
     }
-    if (lockstep.state == LOCKSTEP_RECORD &&
+    if (lockstep_state() == LOCKSTEP_RECORD &&
         (!runstate_is_running() ||
          lockstep_deadline_clock(type) < first_expires)) {
         /*
@@ -185,16 +251,17 @@ void lockstep_timers_end(QEMUClockType type)
  */
 bool lockstep_throttled(void)
 {
-    return lockstep.state == LOCKSTEP_RECORD &&
-           (lockstep.link_lost || lockstep.ending ||
-            lockstep_gate_held_too_much() || !lockstep_log_has_room());
+    return lockstep.phase == LOCKSTEP_RECORD_ORPHANED ||
+           lockstep.phase == LOCKSTEP_RECORD_ENDING ||
+           (lockstep.phase == LOCKSTEP_RECORD_RUNS &&
+            (lockstep_gate_held_too_much() || !lockstep_log_has_room()));
 }
 
 bool lockstep_vcpu_waits(bool idle)
 {
     CPUState *cpu;
 
-    if (!lockstep.enabled || lockstep.state == LOCKSTEP_NONE ||
+    if (!lockstep.enabled || lockstep_state() == LOCKSTEP_NONE ||
         !runstate_is_running()) {
         return idle;
     }
@@ -203,11 +270,10 @@ bool lockstep_vcpu_waits(bool idle)
             return false;
         }
     }
-    if (lockstep.state == LOCKSTEP_RECORD) {
+    if (lockstep_state() == LOCKSTEP_RECORD) {
         return lockstep_throttled() || (idle && !replay_has_events());
     }
-    return lockstep.dead || !lockstep.ready || lockstep.starved ||
-           lockstep_next_is_main();
+    return lockstep.phase != LOCKSTEP_REPLAY_READY || lockstep_next_is_main();
 }
 
 bool lockstep_skips_warp_start(int64_t warp_start, int64_t deadline)
@@ -215,7 +281,7 @@ bool lockstep_skips_warp_start(int64_t warp_start, int64_t deadline)
     static int64_t logged_deadline = -1;
     static uint64_t logged_generation;
 
-    if (lockstep.state != LOCKSTEP_RECORD) {
+    if (lockstep_state() != LOCKSTEP_RECORD) {
         return false;
     }
     if (deadline < 0) {
@@ -232,7 +298,7 @@ bool lockstep_skips_warp_start(int64_t warp_start, int64_t deadline)
 
 bool lockstep_skips_warp_account(int64_t warp_start)
 {
-    return lockstep.state == LOCKSTEP_RECORD && warp_start == -1;
+    return lockstep_state() == LOCKSTEP_RECORD && warp_start == -1;
 }
 
 void lockstep_kick_vcpu(void)

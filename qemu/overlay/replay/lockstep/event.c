@@ -71,7 +71,7 @@ static void add_item_bh(void *opaque)
 /* Queue it, or run it now when nothing is recorded. */
 static void submit_item(Item *item)
 {
-    if (replay_mutex_locked() || lockstep.state == LOCKSTEP_NONE) {
+    if (replay_mutex_locked() || lockstep_state() == LOCKSTEP_NONE) {
         add_item(item);
     } else {
         aio_bh_schedule_oneshot(qemu_get_aio_context(), add_item_bh, item);
@@ -87,7 +87,7 @@ void lockstep_request_done(LockstepRequest *req, const void *payload,
 {
     Item *item;
 
-    if (lockstep.state == LOCKSTEP_REPLAY) {
+    if (lockstep_state() == LOCKSTEP_REPLAY) {
         error_report("lockstep: request %" PRIu64 " done while replaying",
                      req->id);
         return;
@@ -156,7 +156,7 @@ static bool submit_action(uint8_t kind, uint64_t id)
 {
     Item *item;
 
-    if (lockstep.state != LOCKSTEP_RECORD || in_action || current_cpu) {
+    if (lockstep_state() != LOCKSTEP_RECORD || in_action || current_cpu) {
         return false;
     }
     item = g_new0(Item, 1);
@@ -208,7 +208,7 @@ static void check_state(uint64_t logged)
 {
     uint64_t mine;
 
-    if (lockstep.state == LOCKSTEP_REPLAY) {
+    if (lockstep_state() == LOCKSTEP_REPLAY) {
         mine = lockstep_hash_state();
         if (mine != logged) {
             lockstep_diverged("%s differ: %016" PRIx64 ", the log has %016"
@@ -250,7 +250,7 @@ void *lockstep_event_load(void)
     item->kind = replay_get_byte();
     item->id = replay_get_qword();
     replay_get_array_alloc(&item->data, &item->length);
-    if (lockstep.dead) {
+    if (lockstep_replay_over()) {
         goto bad;
     }
     switch (item->kind) {
@@ -315,11 +315,11 @@ void lockstep_output_crc(LockstepOutput kind, uint32_t source,
     uint64_t l_length;
     uint8_t l_kind;
 
-    if (lockstep.state == LOCKSTEP_NONE || lockstep.dead) {
+    if (lockstep_state() == LOCKSTEP_NONE || lockstep_replay_over()) {
         return;
     }
     g_assert(replay_mutex_locked());
-    if (lockstep.state == LOCKSTEP_RECORD) {
+    if (lockstep_state() == LOCKSTEP_RECORD) {
         replay_save_instructions();
         replay_put_event(EVENT_LOCKSTEP_OUTPUT);
         replay_put_byte(kind);
@@ -338,7 +338,7 @@ void lockstep_output_crc(LockstepOutput kind, uint32_t source,
     l_source = replay_get_dword();
     l_length = replay_get_qword();
     l_crc = replay_get_dword();
-    if (lockstep.dead) {
+    if (lockstep_replay_over()) {
         return;
     }
     if (l_kind != kind || l_source != source || l_length != length ||
@@ -355,7 +355,7 @@ void lockstep_output_crc(LockstepOutput kind, uint32_t source,
 void lockstep_output(LockstepOutput kind, uint32_t source,
                      const void *buf, size_t length)
 {
-    if (lockstep.state != LOCKSTEP_NONE) {
+    if (lockstep_state() != LOCKSTEP_NONE) {
         lockstep_output_crc(kind, source, length,
                             ft_crc32c(0, buf, length));
     }
@@ -374,7 +374,7 @@ static void diverged_bh(void *opaque)
 
 void lockstep_diverged_report(void)
 {
-    if (lockstep.dead) {
+    if (lockstep.phase == LOCKSTEP_REPLAY_DIVERGED) {
         diverged_bh(NULL);
     }
 }
@@ -389,14 +389,14 @@ void lockstep_diverged(const char *fmt, ...)
     g_autofree char *text = NULL;
     va_list ap;
 
-    if (lockstep.dead) {
+    if (lockstep_replay_over()) {
         return;
     }
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
 
-    if (lockstep.state != LOCKSTEP_REPLAY) {
+    if (lockstep_state() != LOCKSTEP_REPLAY) {
         error_report("lockstep: diverged while not replaying: %s", text);
         abort();
     }
@@ -409,11 +409,8 @@ void lockstep_diverged(const char *fmt, ...)
                  divergence.position, divergence.text);
 
     /* Nothing matches any more, and the vCPU thread waits at its top. */
-    lockstep.dead = true;
-    lockstep.starved = true;
-    replay_state.data_kind = EVENT_COUNT;
-    replay_state.instruction_count = 0;
-    replay_state.has_unread_data = false;
+    lockstep_log_hold_nothing();
+    lockstep_set_phase(LOCKSTEP_REPLAY_DIVERGED);
     if (current_cpu) {
         cpu_exit(current_cpu);
     }

@@ -2,6 +2,7 @@
 /*
  * Lockstep: what the engine's files share.
  *
+ *   phase.c     what it does now and may do next: a table, an invariant
  *   engine.c    roles, parts, the vCPU thread's waiting, clocks
  *   log.c       batches to and from the ring
  *   event.c     requests, outputs, host actions
@@ -12,8 +13,9 @@
  *   link.c      the socket to the agent
  *   monitor.c   what the monitors refuse, and the object
  *
- * Locks: the replay lock is taken before the BQL. State and session change
- * with both held and all vCPUs paused; so whoever holds one of them may read.
+ * Locks: the replay lock is taken before the BQL. Role and session change with
+ * both held and all vCPUs paused; so whoever holds one of them may read. The
+ * phase within a role changes with the replay lock held.
  */
 #ifndef LOCKSTEP_INTERNAL_H
 #define LOCKSTEP_INTERNAL_H
@@ -23,27 +25,26 @@
 #include "system/lockstep-hooks.h"
 #include "lockstep/ring.h"
 #include "lockstep/wire.h"
+#include "phase.h"
 
 /* ---- engine.c ------------------------------------------------------------- */
 
 typedef struct LockstepEngine {
-    LockstepState state;
-    bool object;           /* -object was seen; enabled from configure on */
-    bool enabled;
-    bool cloning;          /* VL_CLONE accepted, migration runs */
-    bool incoming;         /* VL_INCOMING accepted, not yet replaying */
-    bool ready;            /* REPLAY: the guest was started */
-    bool starved;          /* REPLAY: all committed batches are consumed */
-    bool dead;             /* REPLAY: diverged */
-    bool link_lost;        /* RECORD: the agent went away */
-    bool ending;           /* RECORD: the guest powered off, logged */
+    bool enabled;          /* -object was seen; constant from configure on */
+    LockstepPhase phase;
+    LockstepStream stream;
     uint8_t pair[16];      /* of the running or the last session */
     uint64_t generation;
 } LockstepEngine;
 
 extern LockstepEngine lockstep;
 
-void lockstep_set_state(LockstepState state);
+/* The one place where phase and stream change. */
+void lockstep_move(LockstepPhase phase, LockstepStream stream);
+void lockstep_set_phase(LockstepPhase phase);
+void lockstep_set_stream(LockstepStream stream);
+/* Replaying, and nothing more will be replayed: ended or diverged. */
+bool lockstep_replay_over(void);
 /* May the vCPU run, as far as the log's room, the gate and the agent go? */
 bool lockstep_throttled(void);
 /* A wake-up for the vCPU thread at its loop top. BQL held. */
@@ -88,6 +89,8 @@ bool lockstep_log_has_room(void);
 bool lockstep_log_may_add(void);
 /* Fetch the next event's kind, as replay_fetch_data_kind(). */
 void lockstep_log_fetch(void);
+/* No event is in hand, and data_kind matches no question. */
+void lockstep_log_hold_nothing(void);
 /* After an event was consumed or fetched: wake whoever is next. */
 void lockstep_log_wake_next(void);
 /* Replaying and the next event is one for the main loop. */

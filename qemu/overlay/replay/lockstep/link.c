@@ -65,7 +65,7 @@ static void drop_client(void)
 static void client_lost(void)
 {
     drop_client();
-    switch (lockstep.state) {
+    switch (lockstep_state()) {
     case LOCKSTEP_REPLAY:
         error_report("lockstep: the agent is gone, so is this replica");
         lockstep_exit(1);
@@ -73,11 +73,13 @@ static void client_lost(void)
         error_report("lockstep: the agent is gone: the guest is stopped and "
                      "nothing is let out until another one decides");
         lockstep_gate_shut();
-        lockstep.link_lost = true;
+        if (lockstep.phase == LOCKSTEP_RECORD_RUNS) {
+            lockstep_set_phase(LOCKSTEP_RECORD_ORPHANED);
+        }
         lockstep_kick_vcpu();
         break;
     case LOCKSTEP_NONE:
-        if (lockstep.incoming) {
+        if (lockstep_incoming()) {
             lockstep_exit(1);
         }
         lockstep_clone_cancel();
@@ -142,7 +144,7 @@ static void send_hello(void)
 {
     struct lc_msg m = { .type = LC_VL_HELLO };
 
-    m.u.vl_hello.state = lockstep.state;
+    m.u.vl_hello.state = lockstep_state();
     m.u.vl_hello.incoming = runstate_check(RUN_STATE_INMIGRATE);
     m.u.vl_hello.position = lockstep_position();
     m.u.vl_hello.pid = getpid();
@@ -175,8 +177,8 @@ static void start_session(const struct lc_frame *frame, uint16_t command,
     char text[256];
 
     text_of(path, text);
-    if (lockstep.cloning || lockstep.incoming ||
-        lockstep.state != LOCKSTEP_NONE) {
+    if (lockstep.stream != LOCKSTEP_STREAM_NONE ||
+        lockstep_state() != LOCKSTEP_NONE) {
         close_fds(fds, nfds);
         lockstep_link_failed(command, "this QEMU is part of a pair already");
         return;
@@ -236,7 +238,7 @@ static void handle(const struct lc_frame *frame, const struct lc_msg *m,
         start_session(frame, m->type, &m->u.vl_incoming.path, 0, fds, nfds);
         return;
     case LC_VL_CANCEL:
-        if (lockstep.incoming) {
+        if (lockstep_incoming()) {
             lockstep_exit(0);
         }
         lockstep_clone_cancel();

@@ -74,8 +74,6 @@ static void forget_log(void)
     replay_state.instruction_count = 0;
     replay_state.has_unread_data = false;
     replay_state.read_event_id = -1;
-    lockstep.starved = false;
-    lockstep.ready = false;
 }
 
 /* Rule 5: all that the backup received, up to the last batch of VL_GO_LIVE. */
@@ -92,13 +90,13 @@ static void go_live_bh(void *opaque)
     uint64_t position;
     unsigned reissued;
 
-    if (!live_wanted || lockstep.state != LOCKSTEP_REPLAY || lockstep.dead ||
-        !lockstep.ready || !caught_up()) {
+    if (!live_wanted || lockstep.phase != LOCKSTEP_REPLAY_STARVED ||
+        !caught_up()) {
         return;
     }
     pause_all_vcpus();
     lockstep_log_fetch();
-    if (lockstep.dead || !caught_up()) {
+    if (!caught_up()) {
         resume_all_vcpus();
         lockstep_log_wake_next();
         return;
@@ -122,7 +120,7 @@ static void go_live_bh(void *opaque)
     continue_clocks();
     forget_log();
     lockstep_session_close();
-    lockstep_set_state(LOCKSTEP_NONE);
+    lockstep_set_phase(LOCKSTEP_ALONE);
 
     reissued = lockstep_parts_live();
     reissued += lockstep_requests_reissue();
@@ -148,12 +146,11 @@ void lockstep_live_init(void)
 
 void lockstep_go_live(uint64_t last)
 {
-    if (lockstep.state != LOCKSTEP_REPLAY) {
-        lockstep_link_failed(LC_VL_GO_LIVE, "this QEMU does not replay");
-        return;
-    }
-    if (lockstep.dead) {
-        lockstep_link_failed(LC_VL_GO_LIVE, lockstep_diverged_text());
+    const char *why = lockstep_refuses_go_live(lockstep.phase,
+                                               lockstep_diverged_text());
+
+    if (why) {
+        lockstep_link_failed(LC_VL_GO_LIVE, why);
         return;
     }
     live_last = last;
@@ -163,7 +160,7 @@ void lockstep_go_live(uint64_t last)
 
 void lockstep_go_live_poll(void)
 {
-    if (live_wanted && lockstep.starved) {
+    if (live_wanted && lockstep.phase == LOCKSTEP_REPLAY_STARVED) {
         qemu_bh_schedule(live_bh);
     }
 }
@@ -174,9 +171,7 @@ void lockstep_go_live_poll(void)
 void lockstep_to_none(void)
 {
     lockstep_session_close();
-    lockstep_set_state(LOCKSTEP_NONE);
-    lockstep.link_lost = false;
-    lockstep.ending = false;
+    lockstep_set_phase(LOCKSTEP_ALONE);
     forget_log();
     replay_lockstep_flush_events();
     lockstep_parts_go_alone();
@@ -188,12 +183,12 @@ void lockstep_go_alone(void)
     struct lc_msg m = { .type = LC_VL_ALONE };
     bool ended;
 
-    if (lockstep.state != LOCKSTEP_RECORD) {
+    if (lockstep_state() != LOCKSTEP_RECORD) {
         lockstep_link_failed(LC_VL_GO_ALONE, "this QEMU does not record");
         return;
     }
     m.u.vl_alone.position = lockstep_position();
-    ended = lockstep.ending;
+    ended = lockstep.phase == LOCKSTEP_RECORD_ENDING;
     pause_all_vcpus();
     lockstep_to_none();
     if (ended) {
@@ -221,7 +216,7 @@ static void end_timer(void *opaque)
 {
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 
-    if (!lockstep.ending) {
+    if (lockstep.phase != LOCKSTEP_RECORD_ENDING) {
         return;     /* went alone meanwhile */
     }
     if (lockstep_gate_acked(end.position)) {
@@ -241,7 +236,7 @@ static void end_bh(void *opaque)
 {
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 
-    if (!lockstep.ending) {
+    if (lockstep.phase != LOCKSTEP_RECORD_ENDING) {
         return;
     }
     send_ended(end.position, end.cause);
@@ -261,18 +256,19 @@ bool lockstep_shutdown_request(ShutdownCause reason)
     if (!shutdown_caused_by_guest(reason) && !lockstep_in_action()) {
         return false;
     }
-    switch (lockstep.state) {
+    switch (lockstep_state()) {
     case LOCKSTEP_REPLAY:
         return true;        /* the log says when */
     case LOCKSTEP_RECORD:
-        if (lockstep.ending || !replay_mutex_locked()) {
+        if (lockstep.phase == LOCKSTEP_RECORD_ENDING ||
+            !replay_mutex_locked()) {
             return true;
         }
         replay_save_instructions();
         replay_put_event(EVENT_SHUTDOWN + reason);
         end.position = lockstep_position() + 1;
         end.cause = reason;
-        lockstep.ending = true;
+        lockstep_set_phase(LOCKSTEP_RECORD_ENDING);
         if (current_cpu) {
             cpu_exit(current_cpu);
         }
@@ -292,10 +288,8 @@ static void replay_end_bh(void *opaque)
 void lockstep_replay_shutdown(ShutdownCause cause)
 {
     send_ended(lockstep_position() + 1, cause);
-    lockstep.dead = true;       /* never live */
-    lockstep.starved = true;
-    replay_state.data_kind = EVENT_COUNT;
-    replay_state.has_unread_data = false;
+    lockstep_log_hold_nothing();
+    lockstep_set_phase(LOCKSTEP_REPLAY_ENDED);
     if (current_cpu) {
         cpu_exit(current_cpu);
     }

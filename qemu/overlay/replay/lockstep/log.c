@@ -100,8 +100,7 @@ static void drain_fd(int fd)
 static void on_data(void *opaque)
 {
     drain_fd(session.fd_data);
-    if (lockstep.state == LOCKSTEP_REPLAY && lockstep.ready &&
-        lockstep.starved && !lockstep.dead) {
+    if (lockstep.phase == LOCKSTEP_REPLAY_STARVED) {
         lockstep_log_fetch();
         lockstep_log_wake_next();
         lockstep_go_live_poll();
@@ -231,7 +230,7 @@ void lockstep_log_start_record(void)
 
 void lockstep_log_put(const void *buf, size_t size)
 {
-    if (lockstep.state == LOCKSTEP_RECORD) {
+    if (lockstep_state() == LOCKSTEP_RECORD) {
         batch_reserve(batch.used + size);
         memcpy(batch.buf + batch.used, buf, size);
         batch.used += size;
@@ -240,7 +239,7 @@ void lockstep_log_put(const void *buf, size_t size)
 
 void lockstep_log_commit(void)
 {
-    if (lockstep.state != LOCKSTEP_RECORD || !batch.used) {
+    if (lockstep_state() != LOCKSTEP_RECORD || !batch.used) {
         return;
     }
     if (!ft_ring_has_space(&session.ring, ft_batch_size(batch.used))) {
@@ -272,7 +271,7 @@ bool lockstep_log_has_room(void)
 
 bool lockstep_log_may_add(void)
 {
-    return lockstep.state != LOCKSTEP_RECORD ||
+    return lockstep_state() != LOCKSTEP_RECORD ||
            (batch.used < BATCH_SOFT_MAX && has_room());
 }
 
@@ -283,8 +282,7 @@ static void on_tick_replay(void *opaque)
     uint64_t icount = replay_get_current_icount();
 
     timer_mod(session.tick, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + IDLE_MS);
-    if (lockstep.starved || lockstep.dead || !lockstep.ready ||
-        !runstate_is_running() ||
+    if (lockstep.phase != LOCKSTEP_REPLAY_READY || !runstate_is_running() ||
         session.stalled_event != replay_state.current_event ||
         session.stalled_icount != icount) {
         session.stalled_event = replay_state.current_event;
@@ -309,12 +307,12 @@ void lockstep_log_start_replay(void)
 
 size_t lockstep_log_left(void)
 {
-    return lockstep.state == LOCKSTEP_REPLAY ? batch.used - batch.at : 0;
+    return lockstep_state() == LOCKSTEP_REPLAY ? batch.used - batch.at : 0;
 }
 
 void lockstep_log_get(void *buf, size_t size)
 {
-    if (lockstep.state != LOCKSTEP_REPLAY || lockstep.dead) {
+    if (lockstep_state() != LOCKSTEP_REPLAY || lockstep_replay_over()) {
         memset(buf, 0, size);
         return;
     }
@@ -331,7 +329,7 @@ void lockstep_log_get_array(void *buf, size_t *size)
 {
     uint32_t n = replay_get_dword();
 
-    if (n != *size && !lockstep.dead) {
+    if (n != *size && !lockstep_replay_over()) {
         lockstep_diverged("%" PRIu32 " bytes instead of %zu", n, *size);
     }
     lockstep_log_get(buf, *size);
@@ -376,22 +374,30 @@ static bool next_batch(void)
     return true;
 }
 
-static void starve(void)
+void lockstep_log_hold_nothing(void)
 {
-    lockstep.starved = true;
     replay_state.data_kind = EVENT_COUNT;
     replay_state.instruction_count = 0;
+    replay_state.has_unread_data = false;
+}
+
+static void starve(void)
+{
+    lockstep_log_hold_nothing();
+    if (lockstep.phase == LOCKSTEP_REPLAY_READY) {
+        lockstep_set_phase(LOCKSTEP_REPLAY_STARVED);
+    }
 }
 
 void lockstep_log_fetch(void)
 {
     uint8_t kind;
 
-    if (replay_state.has_unread_data || lockstep.state != LOCKSTEP_REPLAY) {
+    if (replay_state.has_unread_data || lockstep_state() != LOCKSTEP_REPLAY) {
         return;
     }
     do {
-        if (lockstep.dead ||
+        if (lockstep_replay_over() ||
             (batch.at == batch.used && !next_batch())) {
             starve();
             return;
@@ -403,7 +409,9 @@ void lockstep_log_fetch(void)
         lockstep_log_get(&kind, 1);
     } while (kind == EVENT_LOCKSTEP_IDLE);
 
-    lockstep.starved = false;
+    if (lockstep.phase == LOCKSTEP_REPLAY_STARVED) {
+        lockstep_set_phase(LOCKSTEP_REPLAY_READY);
+    }
     replay_state.data_kind = kind;
     replay_state.current_event++;
     replay_state.has_unread_data = true;
@@ -424,7 +432,7 @@ void lockstep_log_fetch(void)
 
 bool lockstep_next_is_main(void)
 {
-    if (lockstep.starved || replay_state.instruction_count) {
+    if (replay_state.instruction_count) {
         return false;
     }
     switch (replay_state.data_kind) {
@@ -441,10 +449,10 @@ bool lockstep_next_is_main(void)
 
 void lockstep_log_wake_next(void)
 {
-    if (lockstep.state != LOCKSTEP_REPLAY || !first_cpu) {
+    if (lockstep_state() != LOCKSTEP_REPLAY || !first_cpu) {
         return;
     }
-    if (lockstep.starved) {
+    if (lockstep.phase != LOCKSTEP_REPLAY_READY) {
         lockstep_go_live_poll();
     } else if (lockstep_next_is_main()) {
         qemu_notify_event();
@@ -455,5 +463,6 @@ void lockstep_log_wake_next(void)
 
 bool lockstep_log_drained(void)
 {
-    return lockstep.starved && ft_ring_ready(&session.ring) == 0;
+    return lockstep.phase == LOCKSTEP_REPLAY_STARVED &&
+           ft_ring_ready(&session.ring) == 0;
 }

@@ -45,9 +45,9 @@ static const char *const harmless[] = {
 /* Rule 11: NULL, or why @name may not be used now. */
 static const char *refused(const char *name)
 {
-    bool recording = lockstep.cloning || lockstep.state == LOCKSTEP_RECORD;
+    bool recording = lockstep_cloning() || lockstep_state() == LOCKSTEP_RECORD;
 
-    if (!recording && lockstep.state != LOCKSTEP_REPLAY) {
+    if (!recording && lockstep_state() != LOCKSTEP_REPLAY) {
         return NULL;
     }
     if (g_str_has_prefix(name, "query-") ||
@@ -83,13 +83,13 @@ bool lockstep_refuses_qmp(const char *name, Error **errp)
 
 bool lockstep_hides_events(void)
 {
-    return lockstep.cloning || lockstep.incoming ||
-           lockstep.state == LOCKSTEP_REPLAY;
+    return lockstep.stream != LOCKSTEP_STREAM_NONE ||
+           lockstep_state() == LOCKSTEP_REPLAY;
 }
 
 bool lockstep_looks_paused(void)
 {
-    return lockstep.state == LOCKSTEP_REPLAY;
+    return lockstep_state() == LOCKSTEP_REPLAY;
 }
 
 /* ---- -object lockstep --------------------------------------------------- */
