@@ -182,6 +182,13 @@ bad=$(for f in $sources; do
       done)
 tell 'every source says its licence'
 
+bad=$(for f in $(find agent backup common control docs logging-channel primary \
+                     role shared-disk tests -name '*.[ch]' \
+                     ! -path 'tests/qemu/*' ! -path 'tests/system/*'); do
+          sed -n '2,3p' "$f" | grep -qE "^(/\*| \*) ${f##*/} - " || echo "$f"
+      done)
+tell 'and its own name and what it is'
+
 bad=$(for f in $sources; do
           lines=$(wc -l < "$f")
           [ "$lines" -le 800 ] || echo "$f has $lines lines"

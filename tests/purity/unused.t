@@ -34,10 +34,8 @@ find({ no_chdir => 1, wanted => sub {
 # Not of a file that was moved or removed since the folder was first built.
 sub has_source {
     my ($folder, $name) = $_[0] =~ m{(.*)/(.*)\.o\z};
-    do {
-        return 1 if -e "$src/$folder/$name.c";
-    } while ($name =~ s/^[^-]*-//);
-    return 0;
+    my $alone = $name =~ s/^[^-]*-//r;   # without automake's TARGET-
+    return -e "$src/$folder/$name.c" || -e "$src/$folder/$alone.c";
 }
 
 for my $o (@objects) {
