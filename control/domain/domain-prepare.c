@@ -280,47 +280,43 @@ static void step_remove(struct step *s, const char *(*why)(const xmlNode *))
     }
 }
 
-static void step_disks(struct step *s)
+/* What each device of a kind must have in its <driver>. */
+struct driver_setting {
+    const char *device, *name, *value;
+    const char *key, *id; /* key/@id tells one device from the others */
+    const char *action, *why;
+};
+
+static void step_driver(struct step *s, const struct driver_setting *set)
 {
     char object[128], xpath[300];
 
-    for (xmlNode *n = dom_child(s->devices, "disk"); n; n = dom_next(n)) {
-        xmlNode *driver = dom_child(n, "driver");
-
-        if (dom_attr_is(driver, "error_policy", "report") ||
-            dom_child(n, "readonly"))
+    for (xmlNode *n = dom_child(s->devices, set->device); n;
+         n = dom_next(n)) {
+        if (dom_attr_is(dom_child(n, "driver"), set->name, set->value) ||
+            dom_child(n, "readonly")) {
             continue;
+        }
         dom_object(n, object, sizeof(object));
-        if (!change(s, object, "error_policy='report'",
-                    "an I/O error is the guest's to handle; a stop would not "
-                    "be logged"))
+        if (!change(s, object, set->action, set->why)) {
             continue;
+        }
         snprintf(xpath, sizeof(xpath),
-                 "/domain/devices/disk[target/@dev='%s']/driver",
-                 dom_attr(dom_child(n, "target"), "dev"));
-        set_attribute(s, dom_need(n, "driver"), xpath, "error_policy",
-                      "report");
+                 "/domain/devices/%s[%s/@%s='%s']/driver", set->device,
+                 set->key, set->id, dom_attr(dom_child(n, set->key), set->id));
+        set_attribute(s, dom_need(n, "driver"), xpath, set->name, set->value);
     }
 }
 
-static void step_interfaces(struct step *s)
+static void step_drivers(struct step *s)
 {
-    char object[128], xpath[300];
-
-    for (xmlNode *n = dom_child(s->devices, "interface"); n;
-         n = dom_next(n)) {
-        if (dom_attr_is(dom_child(n, "driver"), "name", "qemu"))
-            continue;
-        dom_object(n, object, sizeof(object));
-        if (!change(s, object, "driver qemu",
-                    "packets must pass QEMU (not vhost) to wait for the "
-                    "Output Rule"))
-            continue;
-        snprintf(xpath, sizeof(xpath),
-                 "/domain/devices/interface[mac/@address='%s']/driver",
-                 dom_attr(dom_child(n, "mac"), "address"));
-        set_attribute(s, dom_need(n, "driver"), xpath, "name", "qemu");
-    }
+    step_driver(s, &(struct driver_setting){
+        "disk", "error_policy", "report", "target", "dev",
+        "error_policy='report'",
+        "an I/O error is the guest's to handle; a stop would not be logged" });
+    step_driver(s, &(struct driver_setting){
+        "interface", "name", "qemu", "mac", "address", "driver qemu",
+        "packets must pass QEMU (not vhost) to wait for the Output Rule" });
 }
 
 static void step_lifecycle(struct step *s)
@@ -430,8 +426,7 @@ static void run_steps(xmlDoc *doc, const struct dom_options *opt,
     step_remove(&s, dom_removed_always);
     step_memballoon(&s);
     step_usb(&s);
-    step_disks(&s);
-    step_interfaces(&s);
+    step_drivers(&s);
     step_lifecycle(&s);
     step_commandline(&s);
 }
