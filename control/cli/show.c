@@ -107,6 +107,7 @@ static void show_timeline(const json_t *list)
 void cli_show_one(const json_t *o)
 {
     const json_t *p = json_object_get(o, "progress");
+    enum ft_role role = ft_role_parse(ft_json_text(o, "role"));
     char log[32];
 
     row("Domain:", "%s", ft_json_text(o, "domain"));
@@ -116,8 +117,7 @@ void cli_show_one(const json_t *o)
     if (*ft_json_text(o, "reason"))
         row("Reason:", "%s", ft_json_text(o, "reason"));
     row("This host:", "%s, %s here (libvirt: %s)", ft_json_text(o, "host"),
-        strcmp(ft_json_text(o, "role"), "none") ? ft_json_text(o, "role")
-                                                : "no part",
+        role != FT_ROLE_NONE ? ft_role_name(role) : "no part",
         ft_json_text(o, "libvirt"));
     if (json_is_false(json_object_get(o, "stored")))
         row("Not stored:", "its file cannot be written (see "
