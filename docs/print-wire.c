@@ -5,7 +5,7 @@
  * tests/logging-channel/protocol-doc.t compares its output with the document.
  */
 
-#include "wire.h"
+#include "logging-channel/wire.h"
 
 #include <stdio.h>
 #include <string.h>
