@@ -209,6 +209,12 @@ sub pause_primary {
         has_no_guest($f, $primary, 'shut off');
         like(words($f, $primary), qr/\bfenced\b/, '... its status says why');
         let_nothing_out($f, $primary, $live);
+    } else {
+        # libvirt hears of the end a moment later. A new replica may stand
+        # there by then.
+        ok(eval { until_ok("$primary does not run it", 60,
+                sub { $f->listed($primary) ne 'running' }) },
+            '... and virsh list does not show it running');
     }
     goes_on($f, $woke, "$primary woke");
     stop($tcpdump, 'INT');
