@@ -132,6 +132,15 @@ sub new {
     return $self;
 }
 
+# What an agent that does not start says.
+sub says {
+    my (@arguments) = @_;
+    open my $said, "-|", "sh", "-c", 'exec "$@" 2>&1', "sh", $agent,
+        "--foreground", @arguments or die "$agent: $!";
+    local $/;
+    return <$said> // "";
+}
+
 sub start_agent {
     my ($self, $h) = @_;
     my $host = $self->{$h};

@@ -532,6 +532,9 @@ subtest "bad input on agent.sock" => sub {
         "protect without a pair" => [{ do => "protect" }, qr/"pair"/],
         "a bad pair" => [{ do => "protect", $t->pair_args(1), pair => "xy" },
             qr/"pair".*hex/],
+        "a pair with dashes" => [{ do => "protect", $t->pair_args(1),
+                pair => "11111111-2222-3333-4444-555555555555" },
+            qr/"pair".*hex/],
         "generation 0" => [{ do => "protect", $t->pair_args(0) },
             qr/"generation"/],
         "no peer" => [{ do => "protect", $t->pair_args(1) }, qr/peer/],
@@ -559,6 +562,15 @@ subtest "bad input on agent.sock" => sub {
     my $r = $t->command("hosta", { do => "quit" });
     ok(!$r->{ok}, "quit is refused while protected");
     $t->stop;
+};
+
+subtest "a VM that is no UUID, or not as libvirt writes it" => sub {
+    for my $vm ("web1", "", "../../../../../../../../../../etc/passwd",
+        "11111111222233334444555555555555",
+        "ABCDEF01-2222-3333-4444-555555555555") {
+        like(Agents::says("--vm", $vm), qr/--vm \Q$vm\E: not a UUID/,
+            "'$vm' is refused");
+    }
 };
 
 done_testing();
