@@ -36,36 +36,36 @@
 struct agent {
     struct ev_loop *loop;
     struct ft_options options;
-    char uuid[37], object[80];      /* object: "pair web1", for messages */
+    char uuid[37], object[80]; /* object: "pair web1", for messages */
     lc_id vm, nonce;
-    char dir[FT_OPTION_TEXT + 48];  /* RUN/vm/UUID: QEMU's sockets */
-    char own[FT_OPTION_TEXT + 48];  /* RUN/agent/UUID: out of QEMU's reach */
+    char dir[FT_OPTION_TEXT + 48]; /* RUN/vm/UUID: QEMU's sockets */
+    char own[FT_OPTION_TEXT + 48]; /* RUN/agent/UUID: out of QEMU's reach */
     FILE *trace;
 
     /* vm.c */
     struct ft_vmlink *vmlink;
-    struct ft_timer retry;          /* to connect to QEMU */
-    struct ft_timer tidy;           /* after a driver's change */
-    struct ft_timer mute;           /* vmlink closed: is QEMU gone too? */
-    bool greeted;                   /* VL_HELLO has come */
-    bool gone;                      /* the process has ended */
+    struct ft_timer retry; /* to connect to QEMU */
+    struct ft_timer tidy;  /* after a driver's change */
+    struct ft_timer mute;  /* vmlink closed: is QEMU gone too? */
+    bool greeted;          /* VL_HELLO has come */
+    bool gone;             /* the process has ended */
     struct lc_vl_hello qemu;
     struct pri_driver *pri;
     struct bak_driver *bak;
     enum ft_role role;
-    struct ft_pair_status last;     /* when there is no driver */
+    struct ft_pair_status last; /* when there is no driver */
     char arbiter[FT_OPTION_TEXT];
-    uint64_t tried;                 /* highest generation of a `protect` */
+    uint64_t tried; /* highest generation of a `protect` */
     struct ft_timeline timeline;
 
     /* status.c */
-    enum ft_pair_state state;       /* that was shown last */
-    ft_ns since;                    /* of that state, monotonic */
-    uint64_t rate_bytes, log_rate;  /* log_bytes_per_s */
+    enum ft_pair_state state;      /* that was shown last */
+    ft_ns since;                   /* of that state, monotonic */
+    uint64_t rate_bytes, log_rate; /* log_bytes_per_s */
     struct ft_timer rate;
 
     struct agent_json_server *server;
-    struct ft_timer ready;          /* to open it without a QEMU */
+    struct ft_timer ready; /* to open it without a QEMU */
     bool failed;
 };
 
@@ -97,7 +97,7 @@ void agent_sock_event(struct agent *a);
 void agent_status_init(struct agent *a);
 /* The driver's, or the last one's. */
 void agent_pair_status(struct agent *a, struct ft_pair_status *s);
-json_t *agent_status(struct agent *a);          /* gives it */
+json_t *agent_status(struct agent *a); /* gives it */
 /* What is shown has changed: tell the clients. */
 void agent_changed(struct agent *a);
 

@@ -38,8 +38,8 @@ struct agent_json {
     struct ft_timer linger;
     const struct agent_json_ops *ops;
     void *arg;
-    struct agent_json_server *server;       /* NULL: a client's */
-    struct agent_json *prev, *next;         /* in server's list */
+    struct agent_json_server *server; /* NULL: a client's */
+    struct agent_json *prev, *next;   /* in server's list */
 
     char *in;
     size_t in_used, in_size, in_searched;
@@ -50,8 +50,8 @@ struct agent_json {
     size_t out_bytes;
 
     unsigned depth;
-    bool over;           /* gone() was or is being called: no more I/O */
-    bool detached;       /* agent_json_close() was called */
+    bool over;     /* gone() was or is being called: no more I/O */
+    bool detached; /* agent_json_close() was called */
 };
 
 struct agent_json_server {
@@ -148,8 +148,8 @@ static void send_queued(struct agent_json *j)
         }
     }
     if (!j->over) {
-        ft_watch_set(&j->watch, (j->detached ? 0 : EV_READ) |
-                     (j->out ? EV_WRITE : 0));
+        ft_watch_set(&j->watch,
+                     (j->detached ? 0 : EV_READ) | (j->out ? EV_WRITE : 0));
     }
 }
 
@@ -253,8 +253,9 @@ static void json_receive(struct agent_json *j)
         return;
     }
     if (!n) {
-        json_fail(j, 0, j->in_used ? "closed inside a line"
-                  : "closed by the other side");
+        json_fail(j, 0,
+                  j->in_used ? "closed inside a line"
+                             : "closed by the other side");
         return;
     }
     j->in_used += (size_t)n;
@@ -287,7 +288,8 @@ static void linger_cb(struct ft_timer *t, void *arg)
 }
 
 struct agent_json *agent_json_open(struct ev_loop *loop, int fd,
-                                   const struct agent_json_ops *ops, void *arg)
+                                   const struct agent_json_ops *ops,
+                                   void *arg)
 {
     struct agent_json *j = calloc(1, sizeof(*j));
 

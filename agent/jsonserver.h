@@ -18,8 +18,8 @@
 
 #include "common/host/json.h"
 
-#define AGENT_JSON_QUEUE_MAX (4u << 20)   /* unsent bytes; over it: closed */
-#define AGENT_JSON_FDS_MAX 16             /* received and not yet taken */
+#define AGENT_JSON_QUEUE_MAX (4u << 20) /* unsent bytes; over it: closed */
+#define AGENT_JSON_FDS_MAX 16           /* received and not yet taken */
 
 struct agent_json;
 
@@ -33,7 +33,8 @@ struct agent_json_ops {
 
 /* Takes fd (made non-blocking) and talks on it. ops is borrowed for good. */
 struct agent_json *agent_json_open(struct ev_loop *loop, int fd,
-                                   const struct agent_json_ops *ops, void *arg);
+                                   const struct agent_json_ops *ops,
+                                   void *arg);
 /* Queue one line and send what can be sent now. Borrows msg. fds are
  * duplicated, so that the caller may close its own at once. -1: closed, or over
  * the bound (then `gone` follows). */

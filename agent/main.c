@@ -120,8 +120,10 @@ static int take_lock(struct agent *a, struct ft_err *err)
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         close(fd);
-        return ft_err_set(err, EBUSY, "%s: an agent runs already (%s is "
-                          "locked)", a->object, path);
+        return ft_err_set(err, EBUSY,
+                          "%s: an agent runs already (%s is "
+                          "locked)",
+                          a->object, path);
     }
     return 0;
 }
@@ -131,7 +133,8 @@ static int open_log(struct agent *a, const struct arguments *args,
 {
     char path[FT_OPTION_TEXT + 64];
     struct ft_log_config c = {
-        .program = "lockstep-agent", .file = path,
+        .program = "lockstep-agent",
+        .file = path,
         .to_stderr = args->foreground,
         .level = args->verbose ? FT_LOG_DEBUG : FT_LOG_INFO,
     };
@@ -162,8 +165,7 @@ static int prepare(struct agent *a, const struct arguments *args,
     snprintf(a->own, sizeof(a->own), "%s/agent/%s", a->options.paths_run,
              a->uuid);
     if (make_folder(a->dir, err) < 0 || make_folder(a->own, err) < 0 ||
-        take_lock(a, err) < 0 ||
-        open_log(a, args, err) < 0) {
+        take_lock(a, err) < 0 || open_log(a, args, err) < 0) {
         return -1;
     }
     if (args->trace != NULL) {
@@ -223,8 +225,8 @@ static void on_term(struct ev_loop *loop, struct ev_signal *w, int revents)
     if (agent_is_busy(a)) {
         /* A pair ends by `unprotect`. A host that goes down kills us in the
          * end, and then the other side takes over. */
-        ft_warning("%s: signal %d ignored: its pair has not ended",
-                   a->object, w->signum);
+        ft_warning("%s: signal %d ignored: its pair has not ended", a->object,
+                   w->signum);
         return;
     }
     agent_quit(a);

@@ -19,8 +19,7 @@
 /* KILL: QEMU may run as another user, and a fenced one must die.
  * DAC_OVERRIDE: its socket, and the arbiter's folder, may be another's.
  * CHOWN: clone.sock is given to QEMU's user. */
-#define KEEP                                                               \
-    (1u << CAP_KILL | 1u << CAP_DAC_OVERRIDE | 1u << CAP_CHOWN)
+#define KEEP (1u << CAP_KILL | 1u << CAP_DAC_OVERRIDE | 1u << CAP_CHOWN)
 
 int agent_drop_privileges(struct ft_err *err)
 {

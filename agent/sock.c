@@ -47,7 +47,8 @@ static int get_number(json_t *line, const char *key, json_int_t min,
     if (!json_is_integer(v) || *out < min || *out > max) {
         return ft_err_set(err, EINVAL,
                           "\"%s\" must be a number from %" JSON_INTEGER_FORMAT
-                          " to %" JSON_INTEGER_FORMAT, key, min, max);
+                          " to %" JSON_INTEGER_FORMAT,
+                          key, min, max);
     }
     return 0;
 }
@@ -86,8 +87,8 @@ static int do_protect(struct agent *a, json_t *line, struct ft_err *err)
     struct pri_pair p = { 0 };
     json_int_t port, downtime;
 
-    if (get_pair(line, &p.pair, &p.generation, &p.peer, &p.arbiter,
-                 err) < 0) {
+    if (get_pair(line, &p.pair, &p.generation, &p.peer, &p.arbiter, err) <
+        0) {
         return -1;
     }
     p.address = get_text(peer, "address", 255, err);
@@ -108,8 +109,8 @@ static int do_backup(struct agent *a, json_t *line, struct ft_err *err)
 {
     struct bak_driver_config c = { 0 };
 
-    if (get_pair(line, &c.pair, &c.generation, &c.peer, &c.arbiter,
-                 err) < 0) {
+    if (get_pair(line, &c.pair, &c.generation, &c.peer, &c.arbiter, err) <
+        0) {
         return -1;
     }
     return agent_backup(a, &c, err);
@@ -124,8 +125,8 @@ static int do_connection(struct agent *a, struct agent_json *j, json_t *line,
     if (fd < 0) {
         return ft_err_set(err, EINVAL, "no descriptor came with the command");
     }
-    if (get_number(line, "kind", LC_KIND_LOG, LC_KIND_CLONE, -1, &kind,
-                   err) < 0) {
+    if (get_number(line, "kind", LC_KIND_LOG, LC_KIND_CLONE, -1, &kind, err) <
+        0) {
         close(fd);
         return -1;
     }
@@ -159,8 +160,10 @@ static int obey(struct agent *a, struct agent_json *j, json_t *line,
     }
     if (strcmp(what, "quit") == 0) {
         if (agent_is_busy(a)) {
-            return ft_err_set(err, EBUSY, "%s: its pair has not ended; "
-                              "unprotect it first", a->object);
+            return ft_err_set(err, EBUSY,
+                              "%s: its pair has not ended; "
+                              "unprotect it first",
+                              a->object);
         }
         agent_quit(a);
         return 0;

@@ -60,12 +60,15 @@ json_t *agent_status(struct agent *a)
     ft_json_set_number(o, "log_bytes", s.log_bytes);
     ft_json_set_number(o, "log_bytes_per_s", a->log_rate);
     ft_json_set_number(o, "lease_ms", s.lease_ms);
-    ft_json_set_number(o, "detect_ms", (uint64_t)a->options.failover_detect_ms);
+    ft_json_set_number(o, "detect_ms",
+                       (uint64_t)a->options.failover_detect_ms);
     ft_json_set_text(o, "fence", a->options.failover_fence);
     ft_json_set_number(o, "since_ms",
-           (uint64_t)((ft_monotonic() - a->since) / FT_NS_PER_MS));
-    ft_json_set_number(o, "qemu_pid", a->vmlink != NULL
-                              ? (uint64_t)ft_vmlink_pid(a->vmlink) : 0);
+                       (uint64_t)((ft_monotonic() - a->since) /
+                                  FT_NS_PER_MS));
+    ft_json_set_number(o, "qemu_pid",
+                       a->vmlink != NULL ? (uint64_t)ft_vmlink_pid(a->vmlink)
+                                         : 0);
     ft_json_set_text(o, "qemu", a->greeted ? a->qemu.qemu.s : "");
     /* A replica that nobody has filled yet, or ever will. */
     json_object_set_new(o, "unused",

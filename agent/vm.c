@@ -79,10 +79,17 @@ static void session_load(struct agent *a)
 static struct ft_host_config host_config(struct agent *a)
 {
     return (struct ft_host_config){
-        .loop = a->loop, .options = &a->options, .vmlink = a->vmlink,
-        .timeline = &a->timeline, .object = a->object, .dir = a->dir,
-        .trace = a->trace, .vm = a->vm, .nonce = a->nonce,
-        .changed = driver_changed, .arg = a,
+        .loop = a->loop,
+        .options = &a->options,
+        .vmlink = a->vmlink,
+        .timeline = &a->timeline,
+        .object = a->object,
+        .dir = a->dir,
+        .trace = a->trace,
+        .vm = a->vm,
+        .nonce = a->nonce,
+        .changed = driver_changed,
+        .arg = a,
     };
 }
 
@@ -90,8 +97,11 @@ static void new_primary(struct agent *a, const lc_id *pair,
                         uint64_t generation, bool live, bool claim)
 {
     struct pri_driver_config c = {
-        .host = host_config(a), .pair = *pair, .generation = generation,
-        .live = live, .claim = claim ? a->arbiter : NULL,
+        .host = host_config(a),
+        .pair = *pair,
+        .generation = generation,
+        .live = live,
+        .claim = claim ? a->arbiter : NULL,
     };
 
     a->pri = pri_driver_new(&c);
@@ -271,9 +281,8 @@ static void on_mute(struct ft_timer *t, void *arg)
     forget_qemu(a);
 }
 
-static const struct ft_vmlink_ops vmlink_ops = {
-    on_message, on_closed, on_qemu_gone
-};
+static const struct ft_vmlink_ops vmlink_ops = { on_message, on_closed,
+                                                 on_qemu_gone };
 
 static void on_retry(struct ft_timer *t, void *arg)
 {
@@ -282,8 +291,8 @@ static void on_retry(struct ft_timer *t, void *arg)
     struct ft_err err;
 
     snprintf(path, sizeof(path), "%s/vmlink.sock", a->dir);
-    if (ft_vmlink_connect(&a->vmlink, a->loop, path, &vmlink_ops, a,
-                          &err) < 0) {
+    if (ft_vmlink_connect(&a->vmlink, a->loop, path, &vmlink_ops, a, &err) <
+        0) {
         ft_timer_after(t, RETRY);
     }
 }
@@ -322,14 +331,17 @@ bool agent_is_busy(const struct agent *a)
 static int check_possible(struct agent *a, struct ft_err *err)
 {
     if (strcmp(a->options.failover_fence, "none") != 0) {
-        return ft_err_set(err, ENOTSUP, "%s: [failover] fence=%s: this "
+        return ft_err_set(err, ENOTSUP,
+                          "%s: [failover] fence=%s: this "
                           "version cannot fence at the storage; set "
-                          "fence=none to rely on the lease", a->object,
-                          a->options.failover_fence);
+                          "fence=none to rely on the lease",
+                          a->object, a->options.failover_fence);
     }
     if (!a->greeted || a->gone) {
-        return ft_err_set(err, ENOTCONN, "%s: QEMU is not there; start the "
-                          "domain", a->object);
+        return ft_err_set(err, ENOTCONN,
+                          "%s: QEMU is not there; start the "
+                          "domain",
+                          a->object);
     }
     return 0;
 }
@@ -341,8 +353,10 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
         return -1;
     }
     if (a->pri == NULL) {
-        return ft_err_set(err, EBUSY, "%s: this host holds its backup, or "
-                          "QEMU waits for a clone", a->object);
+        return ft_err_set(err, EBUSY,
+                          "%s: this host holds its backup, or "
+                          "QEMU waits for a clone",
+                          a->object);
     }
     /* The arbiter that binds a pair must stay on file while it lasts. */
     if (pri_driver_is_busy(a->pri)) {
@@ -350,10 +364,10 @@ int agent_protect(struct agent *a, const struct pri_pair *pair,
 
         pri_driver_status(a->pri, &s);
         return s.state == FT_PAIR_ALONE
-            ? ft_err_set(err, EBUSY, "%s: its last pair is still ending",
-                         a->object)
-            : ft_err_set(err, EBUSY, "%s: it is %s already", a->object,
-                         ft_pair_state_name(s.state));
+                 ? ft_err_set(err, EBUSY, "%s: its last pair is still ending",
+                              a->object)
+                 : ft_err_set(err, EBUSY, "%s: it is %s already", a->object,
+                              ft_pair_state_name(s.state));
     }
     if (session_save(a, pair->arbiter, err) < 0 ||
         pri_driver_protect(a->pri, pair, err) < 0) {

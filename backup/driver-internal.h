@@ -30,23 +30,23 @@ struct bak_driver {
     struct ft_host_config c;
     struct ft_host host;
     struct bak core;
-    bool consumed;                          /* as the timeline says */
+    bool consumed; /* as the timeline says */
     struct ft_session session;
     char peer[256];
 
     /* driver-peer.c */
-    struct lc_conn *pending[BAK_PENDING_MAX];   /* not yet past HELLO */
+    struct lc_conn *pending[BAK_PENDING_MAX]; /* not yet past HELLO */
     struct ft_timer connect_qemu;
     unsigned connect_tries;
 
     /* driver-log.c */
     struct ft_vmring ring;
     struct ft_watch space_watch;
-    struct ft_timer look;                   /* at `executed` */
-    struct bak_chunk *head, **tail;         /* wait for room in the ring */
-    uint64_t waiting;                       /* their bytes */
+    struct ft_timer look;           /* at `executed` */
+    struct bak_chunk *head, **tail; /* wait for room in the ring */
+    uint64_t waiting;               /* their bytes */
     bool paused;
-    uint64_t received;                      /* position */
+    uint64_t received; /* position */
     uint64_t log_bytes;
     struct ft_lag lag;
 };

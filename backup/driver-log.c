@@ -31,7 +31,7 @@
 
 /* NULL, or what is wrong. */
 static const char *bak_check(const struct bak_driver *d,
-                         const struct lc_entries *e)
+                             const struct lc_entries *e)
 {
     uint64_t at = 0, n, expect = d->received + 1;
     struct ft_batch b;
@@ -118,14 +118,14 @@ static void refill(struct bak_driver *d)
 void bak_log_entries(struct bak_driver *d, const struct lc_entries *e)
 {
     const char *wrong = ft_vmring_is_open(&d->ring)
-                            ? bak_check(d, e) : "entries before the clone";
+                          ? bak_check(d, e)
+                          : "entries before the clone";
 
     if (wrong != NULL) {
         bak_peer_malformed(d, wrong);
         return;
     }
-    if (d->head == NULL &&
-        ft_ring_has_space(&d->ring.ring, e->batches.n)) {
+    if (d->head == NULL && ft_ring_has_space(&d->ring.ring, e->batches.n)) {
         put(d, e->batches.p, e->batches.n, e->last);
     } else {
         keep(d, e);

@@ -57,8 +57,9 @@ static void bak_on_log_frame(struct lc_conn *c, const struct lc_frame *head,
         bak_log_entries(d, &m->u.entries);
         break;
     case LC_PROTECTED:
-        bak_raise(d, (struct bak_event){ .kind = BAK_EV_PROTECTED,
-                                  .position = m->u.protected.position });
+        bak_raise(d,
+                  (struct bak_event){ .kind = BAK_EV_PROTECTED,
+                                      .position = m->u.protected.position });
         break;
     case LC_RELINQUISH:
         bak_raise_kind(d, BAK_EV_RELINQUISH);
@@ -87,9 +88,9 @@ static void bak_on_ready(struct lc_conn *c, void *arg)
     (void)c, (void)arg; /* the connector speaks first */
 }
 
-static const struct lc_conn_ops bak_log_ops = {
-    bak_on_ready, bak_on_log_frame, NULL, on_log_closed
-};
+static const struct lc_conn_ops bak_log_ops = { bak_on_ready,
+                                                bak_on_log_frame, NULL,
+                                                on_log_closed };
 
 static void bak_on_alive(struct lc_beater *h, uint64_t number, void *arg)
 {
@@ -127,9 +128,9 @@ static void on_clone_closed(struct lc_conn *c, const struct ft_err *why,
     ft_timer_stop(&d->connect_qemu);
 }
 
-static const struct lc_conn_ops bak_clone_ops = {
-    bak_on_ready, bak_on_clone_frame, NULL, on_clone_closed
-};
+static const struct lc_conn_ops bak_clone_ops = { bak_on_ready,
+                                                  bak_on_clone_frame, NULL,
+                                                  on_clone_closed };
 
 static void on_connect_qemu(struct ft_timer *t, void *arg)
 {
@@ -273,9 +274,9 @@ static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
                                      .margin = h->margin_ms * FT_NS_PER_MS });
 }
 
-static const struct lc_conn_ops pending_ops = {
-    bak_on_ready, on_pending_frame, NULL, on_pending_closed
-};
+static const struct lc_conn_ops pending_ops = { bak_on_ready,
+                                                on_pending_frame, NULL,
+                                                on_pending_closed };
 
 int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
                           struct ft_err *err)
@@ -286,8 +287,10 @@ int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
 
     if (d->core.state > BAK_ST_LOADING) {
         close(fd);
-        return ft_err_set(err, EBUSY, "%s: this backup has its primary "
-                          "already", d->c.object);
+        return ft_err_set(err, EBUSY,
+                          "%s: this backup has its primary "
+                          "already",
+                          d->c.object);
     }
     c = lc_conn_accept(&config, fd, err);
     if (c == NULL) {
@@ -299,7 +302,8 @@ int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
         struct lc_conn *oldest = d->pending[0];
 
         ft_warning("%s: a connection was closed: it has not said HELLO and "
-                   "others wait: %s", d->c.object, lc_conn_name(oldest));
+                   "others wait: %s",
+                   d->c.object, lc_conn_name(oldest));
         forget_pending(d, oldest);
         lc_conn_free(oldest);
     }

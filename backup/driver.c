@@ -29,8 +29,7 @@ static void bak_on_decided(struct tas_driver *f, enum tas_op op,
 
     (void)f, (void)op, (void)generation;
     ft_host_mark(&d->host, "arbitration %s", won ? "won" : "lost");
-    bak_raise(d, (struct bak_event){ .kind = BAK_EV_ARBITRATED,
-                                     .ok = won });
+    bak_raise(d, (struct bak_event){ .kind = BAK_EV_ARBITRATED, .ok = won });
 }
 
 /* ---- effects ------------------------------------------------------------ */
@@ -183,8 +182,8 @@ static void bak_carry_out(struct bak_driver *d, const struct bak_effect *e)
         probe(d);
         break;
     case BAK_DO_ARBITRATE:
-        ft_host_mark(&d->host, "arbitration begun%s", e->relinquished
-                                           ? " for the record only" : "");
+        ft_host_mark(&d->host, "arbitration begun%s",
+                     e->relinquished ? " for the record only" : "");
         tas_driver_begin(d->host.arbiter, TAS_OP_TAKE, e->generation);
         break;
     case BAK_DO_STOP_ARBITER:
@@ -307,9 +306,8 @@ static void bak_on_deadline(void *arg)
     }
 }
 
-static const struct ft_inbox_ops bak_inbox_ops = {
-    bak_on_event, bak_when, bak_on_deadline
-};
+static const struct ft_inbox_ops bak_inbox_ops = { bak_on_event, bak_when,
+                                                   bak_on_deadline };
 
 void bak_raise(struct bak_driver *d, struct bak_event ev)
 {
@@ -402,8 +400,9 @@ void bak_driver_message(struct bak_driver *d, const struct lc_msg *msg)
         bak_on_disk(d, &msg->u.vl_disk);
         break;
     case LC_VL_LIVE:
-        ft_host_mark(&d->host, "live: %u writes issued again, network announced",
-             msg->u.vl_live.reissued);
+        ft_host_mark(&d->host,
+                     "live: %u writes issued again, network announced",
+                     msg->u.vl_live.reissued);
         bak_raise_kind(d, BAK_EV_WENT_LIVE);
         break;
     case LC_VL_DIVERGED:

@@ -13,7 +13,7 @@
 struct bak_driver;
 
 struct bak_driver_config {
-    struct ft_host_config host;         /* its QEMU waits for a clone */
+    struct ft_host_config host; /* its QEMU waits for a clone */
     /* The pair that is expected. Texts are copied. */
     lc_id pair;
     uint64_t generation;

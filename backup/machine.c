@@ -39,9 +39,9 @@
 /* The primary is expected to be heard. */
 #define LISTENING (BAK_B(LOADING) | BAK_B(LOADED) | BAK_B(PROTECTED))
 /* The way to go live. */
-#define CONTENDING                                                         \
-    (BAK_B(SUSPECTING) | BAK_B(ARBITRATING) | BAK_B(FENCING_PEER)          \
-     | BAK_B(GOING_LIVE))
+#define CONTENDING                                                           \
+    (BAK_B(SUSPECTING) | BAK_B(ARBITRATING) | BAK_B(FENCING_PEER) |          \
+     BAK_B(GOING_LIVE))
 
 _Static_assert(BAK_ST_COUNT <= 32, "states fit a set");
 
@@ -80,8 +80,7 @@ static void bak_kill(struct bak *b, enum bak_state next, enum bak_reason why,
 }
 
 /* The pair ends without a go-live and nobody waits for our word. */
-static void bak_end(struct bak *b, enum bak_reason why,
-                    struct bak_update *up)
+static void bak_end(struct bak *b, enum bak_reason why, struct bak_update *up)
 {
     bak_close(b, up);
     bak_kill(b, BAK_ST_ENDED, why, up);
@@ -198,8 +197,8 @@ static ft_ns bak_silence(const struct bak *b)
 {
     ft_ns at = b->heard + b->timing.detect;
 
-    if (b->state == BAK_ST_PROTECTED && b->executed >= b->received
-        && b->logged + b->timing.detect < at) {
+    if (b->state == BAK_ST_PROTECTED && b->executed >= b->received &&
+        b->logged + b->timing.detect < at) {
         at = b->logged + b->timing.detect;
     }
     return at;
@@ -252,8 +251,8 @@ static ft_ns bak_proof_due(const struct bak *b)
 {
     ft_ns at = b->heard + b->timing.detect / 2;
 
-    if (b->state != BAK_ST_PROTECTED || b->waiting
-        || (b->proved != 0 && b->proved >= b->heard)) {
+    if (b->state != BAK_ST_PROTECTED || b->waiting ||
+        (b->proved != 0 && b->proved >= b->heard)) {
         return FT_NEVER;
     }
     return at > b->until ? at : b->until;
@@ -268,8 +267,7 @@ static void bak_probe(struct bak *b, struct bak_update *up)
 static void bak_probed(struct bak *b, const struct bak_event *ev,
                        struct bak_update *up)
 {
-    if (!b->waiting
-        || !IN(b, BAK_B(PROTECTED) | BAK_B(SUSPECTING))) {
+    if (!b->waiting || !IN(b, BAK_B(PROTECTED) | BAK_B(SUSPECTING))) {
         return;
     }
     b->waiting = false;
@@ -301,8 +299,8 @@ static void bak_may_contend(struct bak *b, ft_ns now, struct bak_update *up)
         bak_fence_peer(b, up);
         return;
     }
-    if (b->state != BAK_ST_SUSPECTING || b->executed != b->received
-        || !b->disk_ok || (now < b->promise && !b->relinquished)) {
+    if (b->state != BAK_ST_SUSPECTING || b->executed != b->received ||
+        !b->disk_ok || (now < b->promise && !b->relinquished)) {
         return;
     }
     b->waiting = false; /* a proof that is still under way tells no more */
@@ -459,7 +457,8 @@ static void bak_announced(struct bak *b, const struct bak_event *ev,
 static ft_ns bak_stall(const struct bak *b)
 {
     return b->state == BAK_ST_PROTECTED && b->executed < b->received
-               ? b->moved + b->timing.stall : FT_NEVER;
+             ? b->moved + b->timing.stall
+             : FT_NEVER;
 }
 
 /* ---- rule 11: control entries ------------------------------------------- */
@@ -494,16 +493,17 @@ static void bak_timeout(struct bak *b, const struct bak_event *ev,
 
     if (IN(b, LISTENING) && now >= bak_silence(b)) {
         bak_peer_lost(b, now,
-                      now >= b->heard + b->timing.detect
-                          ? BAK_WHY_PEER_SILENT : BAK_WHY_LOG_SILENT, up);
+                      now >= b->heard + b->timing.detect ? BAK_WHY_PEER_SILENT
+                                                         : BAK_WHY_LOG_SILENT,
+                      up);
     } else if (now >= bak_stall(b)) {
         bak_kill(b, BAK_ST_ENDING, BAK_WHY_STALLED, up);
     } else if (now >= bak_proof_due(b)) {
         bak_probe(b, up);
     } else if (b->state == BAK_ST_RELINQUISHING && now >= b->until) {
         bak_peer_lost(b, now, BAK_WHY_PEER_SILENT, up);
-    } else if (IN(b, CONTENDING) && !b->waiting && b->until != 0
-               && now >= b->until) {
+    } else if (IN(b, CONTENDING) && !b->waiting && b->until != 0 &&
+               now >= b->until) {
         b->until = 0;
         bak_retry(b, up);
     }
@@ -559,8 +559,8 @@ void bak_step(struct bak *b, const struct bak_event *ev,
         bak_announced(b, ev, up);
         break;
     case BAK_EV_RELINQUISH:
-        if (IN(b, LISTENING | BAK_B(ENDING) | BAK_B(DIVERGED)
-                      | BAK_B(RELINQUISHING))) {
+        if (IN(b, LISTENING | BAK_B(ENDING) | BAK_B(DIVERGED) |
+                      BAK_B(RELINQUISHING))) {
             bak_do(up, BAK_DO_SEND_RELINQUISH_ACK)->position = b->received;
         }
         if (b->state == BAK_ST_PROTECTED) {
@@ -673,12 +673,12 @@ ft_ns bak_deadline(const struct bak *b)
     if (b->open) {
         at = sooner(at, b->heartbeat);
     }
-    if (b->state == BAK_ST_RELINQUISHING
-        || (IN(b, CONTENDING) && !b->waiting && b->until != 0)) {
+    if (b->state == BAK_ST_RELINQUISHING ||
+        (IN(b, CONTENDING) && !b->waiting && b->until != 0)) {
         at = sooner(at, b->until);
     }
-    if (b->state == BAK_ST_SUSPECTING && b->disk_ok && !b->relinquished
-        && b->executed == b->received) {
+    if (b->state == BAK_ST_SUSPECTING && b->disk_ok && !b->relinquished &&
+        b->executed == b->received) {
         at = sooner(at, b->promise);
     }
     return at;
@@ -694,23 +694,21 @@ void bak_init(struct bak *b, const struct ft_timing *t, uint64_t generation)
 
 const char *bak_invariant(const struct bak *b)
 {
-    if (IN(b, CONTENDING | BAK_B(LIVE) | BAK_B(PROTECTED))
-        && !b->announced) {
+    if (IN(b, CONTENDING | BAK_B(LIVE) | BAK_B(PROTECTED)) && !b->announced) {
         return "only a backup that received PROTECTED may contend";
     }
     if (IN(b, CONTENDING | BAK_B(LIVE)) && b->open) {
         return "who contends receives and acknowledges nothing more";
     }
-    if (IN(b, BAK_B(ARBITRATING) | BAK_B(FENCING_PEER) | BAK_B(GOING_LIVE)
-               | BAK_B(LIVE))
-        && (b->executed != b->received || !b->disk_ok)) {
+    if (IN(b, BAK_B(ARBITRATING) | BAK_B(FENCING_PEER) | BAK_B(GOING_LIVE) |
+                  BAK_B(LIVE)) &&
+        (b->executed != b->received || !b->disk_ok)) {
         return "a contender has executed all and can read the disk";
     }
     if (b->executed > b->received) {
         return "nothing is executed that was not received";
     }
-    if (b->qemu_gone
-        && IN(b, LISTENING | CONTENDING | BAK_B(FENCING))) {
+    if (b->qemu_gone && IN(b, LISTENING | CONTENDING | BAK_B(FENCING))) {
         return "without its QEMU a backup only winds up";
     }
     if (IN(b, BAK_B(RELINQUISHING)) && !b->qemu_gone) {

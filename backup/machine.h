@@ -33,10 +33,10 @@ enum bak_reason { BAK_REASONS(FT_NAME) BAK_WHY_COUNT };
 struct bak_event {
     enum bak_event_kind kind;
     ft_ns now;
-    enum lc_end_reason code; /* END */
-    uint64_t position; /* ENTRIES: last; PROTECTED, EXECUTED */
-    ft_ns stamp;       /* ENTRIES: the primary's, only echoed */
-    bool ok;           /* DISK, ARBITRATED, PEER_FENCED */
+    enum lc_end_reason code;     /* END */
+    uint64_t position;           /* ENTRIES: last; PROTECTED, EXECUTED */
+    ft_ns stamp;                 /* ENTRIES: the primary's, only echoed */
+    bool ok;                     /* DISK, ARBITRATED, PEER_FENCED */
     ft_ns detect, lease, margin; /* CONNECTED: what the primary counts with */
 };
 
@@ -61,22 +61,22 @@ struct bak {
     enum bak_state state;
     enum bak_reason reason;
     uint64_t generation;
-    bool announced;      /* PROTECTED received: may contend */
-    bool relinquished;   /* the primary's RELINQUISH received */
-    bool open;           /* the channel */
-    bool disk_ok;        /* proved since SUSPECTING began, or less than
+    bool announced;    /* PROTECTED received: may contend */
+    bool relinquished; /* the primary's RELINQUISH received */
+    bool open;         /* the channel */
+    bool disk_ok;      /* proved since SUSPECTING began, or less than
                             `detect` before it */
-    bool waiting;        /* for the answer to a probe, fence or go-live */
+    bool waiting;      /* for the answer to a probe, fence or go-live */
     bool qemu_gone;
-    uint64_t received;   /* every batch up to it is in memory */
+    uint64_t received; /* every batch up to it is in memory */
     uint64_t executed;
-    ft_ns promise;       /* will not contend before this */
-    ft_ns heard;         /* last sign of the peer */
-    ft_ns logged;        /* last entries of the primary's QEMU */
-    ft_ns proved;        /* PROTECTED: when the disk was last read; 0: not */
-    ft_ns moved;         /* when the replica last moved, or got work again */
-    ft_ns heartbeat;     /* when the next one is due */
-    ft_ns until;         /* retry, or the end of this state's patience */
+    ft_ns promise;   /* will not contend before this */
+    ft_ns heard;     /* last sign of the peer */
+    ft_ns logged;    /* last entries of the primary's QEMU */
+    ft_ns proved;    /* PROTECTED: when the disk was last read; 0: not */
+    ft_ns moved;     /* when the replica last moved, or got work again */
+    ft_ns heartbeat; /* when the next one is due */
+    ft_ns until;     /* retry, or the end of this state's patience */
 };
 
 /* t: this host's; CONNECTED brings the pair's. */
@@ -92,7 +92,7 @@ const char *bak_invariant(const struct bak *b);
 bool bak_expects(const struct bak *b, enum bak_event_kind kind);
 
 const char *bak_state_name(enum bak_state s);
-enum ft_pair_state bak_pair_state(enum bak_state s);  /* to an operator */
+enum ft_pair_state bak_pair_state(enum bak_state s); /* to an operator */
 const char *bak_event_name(enum bak_event_kind k);
 const char *bak_reason_text(enum bak_reason r);
 

@@ -6,7 +6,9 @@
 #include <stdint.h>
 
 /* A VM's UUID, a pair's id, a nonce. */
-typedef struct { uint8_t b[16]; } ft_id;
+typedef struct {
+    uint8_t b[16];
+} ft_id;
 
 static inline void ft_put_u16(uint8_t *p, uint16_t v)
 {

@@ -16,17 +16,18 @@
 #include "common/types.h"
 
 #define FT_NAME(name, ...) name,
-#define FT_WORD(name, word, ...) word,          /* for people: a text */
+#define FT_WORD(name, word, ...) word, /* for people: a text */
 #define FT_THIRD(name, word, third) third,
 
 /* Defines `const char *function(enum type value)`: the text of value's row. */
-#define FT_WORDS(function, type, LIST)                                     \
-    const char *function(enum type value)                                  \
-    {                                                                      \
-        static const char *const words[] = { LIST(FT_WORD) };              \
-                                                                           \
-        return (size_t)value < sizeof(words) / sizeof(words[0])            \
-                   ? words[value] : "?";                                   \
+#define FT_WORDS(function, type, LIST)                                       \
+    const char *function(enum type value)                                    \
+    {                                                                        \
+        static const char *const words[] = { LIST(FT_WORD) };                \
+                                                                             \
+        return (size_t)value < sizeof(words) / sizeof(words[0])              \
+                 ? words[value]                                              \
+                 : "?";                                                      \
     }
 
 /* A set of states, and whether a core is in one of them. */

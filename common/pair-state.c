@@ -28,12 +28,12 @@ bool ft_pair_is_alone(enum ft_pair_state s)
 
 bool ft_pair_is_over(enum ft_pair_state s)
 {
-    return s == FT_PAIR_FENCED || s == FT_PAIR_DIVERGED ||
-           s == FT_PAIR_ENDED;
+    return s == FT_PAIR_FENCED || s == FT_PAIR_DIVERGED || s == FT_PAIR_ENDED;
 }
 
 static const char *const roles[] = {
-    [FT_ROLE_NONE] = "none", [FT_ROLE_PRIMARY] = "primary",
+    [FT_ROLE_NONE] = "none",
+    [FT_ROLE_PRIMARY] = "primary",
     [FT_ROLE_BACKUP] = "backup",
 };
 
@@ -44,7 +44,7 @@ const char *ft_role_name(enum ft_role r)
 
 enum ft_role ft_role_parse(const char *word)
 {
-    return strcmp(word, roles[FT_ROLE_PRIMARY]) == 0  ? FT_ROLE_PRIMARY
-           : strcmp(word, roles[FT_ROLE_BACKUP]) == 0 ? FT_ROLE_BACKUP
-                                                      : FT_ROLE_NONE;
+    return strcmp(word, roles[FT_ROLE_PRIMARY]) == 0 ? FT_ROLE_PRIMARY
+         : strcmp(word, roles[FT_ROLE_BACKUP]) == 0  ? FT_ROLE_BACKUP
+                                                     : FT_ROLE_NONE;
 }

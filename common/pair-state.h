@@ -7,7 +7,7 @@
 #include "common/pair-state.tbl.h"
 
 enum ft_pair_state {
-    FT_PAIR_NONE,               /* nothing is said: no word, "" */
+    FT_PAIR_NONE, /* nothing is said: no word, "" */
     FT_PAIR_STATES(FT_NAME) FT_PAIR_COUNT
 };
 

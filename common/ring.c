@@ -232,7 +232,8 @@ int ft_batch_parse(const uint8_t *p, uint64_t length, uint64_t expect,
         return whole;
     }
     *n = ft_batch_size(out->length);
-    return ft_crc32c(0, p + FT_BATCH_HEADER, out->length) == out->crc ? 1 : -1;
+    return ft_crc32c(0, p + FT_BATCH_HEADER, out->length) == out->crc ? 1
+                                                                      : -1;
 }
 
 /* ---- sleeping and the gate ---------------------------------------------- */

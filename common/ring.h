@@ -37,7 +37,7 @@
 #include <stdint.h>
 
 #define FT_RING_MAGIC 0x31676e69724b534cull /* "LSKring1" */
-#define FT_RING_DATA 4096u      /* offset of the data area */
+#define FT_RING_DATA 4096u                  /* offset of the data area */
 #define FT_BATCH_HEADER 16u
 #define FT_BATCH_MAX (8u << 20) /* payload; a ring is at least twice this */
 

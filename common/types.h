@@ -62,14 +62,14 @@ struct ft_timing {
                         long is given up */
 };
 
-#define FT_TIMING_DEFAULT                                                  \
-    ((struct ft_timing){ .detect = 1000 * FT_NS_PER_MS,                    \
-                         .lease = 800 * FT_NS_PER_MS,                      \
-                         .margin = 100 * FT_NS_PER_MS,                     \
-                         .heartbeat = 100 * FT_NS_PER_MS,                  \
-                         .retry = 200 * FT_NS_PER_MS,                      \
-                         .grace = 500 * FT_NS_PER_MS,                      \
-                         .hold = 5000 * FT_NS_PER_MS,                      \
+#define FT_TIMING_DEFAULT                                                    \
+    ((struct ft_timing){ .detect = 1000 * FT_NS_PER_MS,                      \
+                         .lease = 800 * FT_NS_PER_MS,                        \
+                         .margin = 100 * FT_NS_PER_MS,                       \
+                         .heartbeat = 100 * FT_NS_PER_MS,                    \
+                         .retry = 200 * FT_NS_PER_MS,                        \
+                         .grace = 500 * FT_NS_PER_MS,                        \
+                         .hold = 5000 * FT_NS_PER_MS,                        \
                          .stall = 10000 * FT_NS_PER_MS })
 
 /* An event that the driver may not raise in this state: a bug of ours, and

@@ -10,7 +10,7 @@
 
 int main(void)
 {
-#define S(NAME, word, who, meaning) \
+#define S(NAME, word, who, meaning)                                          \
     printf("| `%s` | %s | %s |\n", word, who, meaning);
     FT_PAIR_STATES(S)
 #undef S

@@ -70,7 +70,8 @@ static void list(const char *state, const char *what, const char *events)
             column += printf(" ");
         }
         for (size_t k = 0; k < n; k++) {
-            putchar(events[k] == '_' ? '-' : tolower((unsigned char)events[k]));
+            putchar(events[k] == '_' ? '-'
+                                     : tolower((unsigned char)events[k]));
         }
         events += n;
         column += (int)n + printf("%s", *events ? "," : ".");
@@ -91,10 +92,10 @@ static void variant(const char *name, const char *event, const char *fields)
 }
 
 #define C(VARIANT, EVENT, ...) variant(#VARIANT, #EVENT, #__VA_ARGS__);
-#define ON(STATE, VARIANT, NEXT, effects)                                  \
+#define ON(STATE, VARIANT, NEXT, effects)                                    \
     on(#STATE, #VARIANT, #NEXT, effects);
 #define STAYS(STATE, variants) list(#STATE, "Changes nothing", variants);
-#define TRAPS(STATE, variants)                                             \
+#define TRAPS(STATE, variants)                                               \
     list(#STATE, "May not come (a bug of the driver)", variants);
 
 static void variants(void)

@@ -40,8 +40,14 @@ static void begin(const char *title, unsigned code)
 }
 
 enum {
-    SIZE_u8 = 1, SIZE_u16 = 2, SIZE_u32 = 4, SIZE_u64 = 8,
-    SIZE_id = 16, SIZE_key = 32, SIZE_str = 0, SIZE_blob = 0
+    SIZE_u8 = 1,
+    SIZE_u16 = 2,
+    SIZE_u32 = 4,
+    SIZE_u64 = 8,
+    SIZE_id = 16,
+    SIZE_key = 32,
+    SIZE_str = 0,
+    SIZE_blob = 0
 };
 
 /* clang-format off */

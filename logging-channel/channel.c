@@ -14,7 +14,7 @@
 struct rule {
     uint16_t type;
     uint8_t from, kinds;
-    bool opens;        /* the first frame of its direction, and only that */
+    bool opens; /* the first frame of its direction, and only that */
 };
 
 static const struct rule rules[] = {

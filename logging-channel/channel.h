@@ -22,9 +22,9 @@
 enum lc_side { LC_CONNECTOR = 1, LC_ACCEPTOR = 2 };
 
 struct lc_channel {
-    uint8_t kind;            /* enum lc_kind */
-    uint8_t side;            /* enum lc_side: which one we are */
-    bool refused;            /* REFUSE was sent or received: nothing more */
+    uint8_t kind; /* enum lc_kind */
+    uint8_t side; /* enum lc_side: which one we are */
+    bool refused; /* REFUSE was sent or received: nothing more */
     lc_id pair;
     uint64_t generation;
     uint64_t sent, received; /* frames of each direction so far */

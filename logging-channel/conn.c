@@ -35,8 +35,8 @@
 
 #define DEFAULT_TIMEOUT (5 * FT_NS_PER_S)
 #define DEFAULT_SILENCE (10 * FT_NS_PER_S)
-#define WRITE_STEP (256u << 10)      /* bytes given to one SSL_write() */
-#define READ_TURN (1u << 20)         /* bytes taken in one turn of the loop */
+#define WRITE_STEP (256u << 10) /* bytes given to one SSL_write() */
+#define READ_TURN (1u << 20)    /* bytes taken in one turn of the loop */
 
 /* ---- life and death ---- */
 
@@ -291,7 +291,7 @@ static void receive_frames(struct lc_conn *c)
 {
     size_t turn = 0;
 
-    lc_conn_take_frames(c);      /* what a pause left behind */
+    lc_conn_take_frames(c); /* what a pause left behind */
     while (lc_conn_takes_frames(c)) {
         uint8_t *to;
         size_t n, cap;
@@ -315,9 +315,9 @@ static void receive_frames(struct lc_conn *c)
         }
     }
     if (lc_conn_takes_frames(c) && c->peer_ended) {
-        lc_conn_failf(c, ECONNRESET, c->in.used
-                      ? "closed by the peer inside a frame"
-                      : "closed by the peer");
+        lc_conn_failf(c, ECONNRESET,
+                      c->in.used ? "closed by the peer inside a frame"
+                                 : "closed by the peer");
     }
 }
 
@@ -409,7 +409,7 @@ static void handshake(struct lc_conn *c)
     rc = SSL_do_handshake(c->ssl);
     if (rc == 1) {
         c->state = CONN_FRAMES;
-        ft_timer_after(&c->timer, c->timeout);    /* for the greetings */
+        ft_timer_after(&c->timer, c->timeout); /* for the greetings */
         update_watch(c);
         c->ops->ready(c, c->arg);
         if (!c->freed) {
@@ -476,15 +476,16 @@ static void conn_timer_cb(struct ft_timer *t, void *arg)
         if (!c->channel.sent || !c->channel.received) {
             lc_conn_failf(c, ETIMEDOUT, "%s within %lld ms",
                           c->side == LC_CONNECTOR ? "no WELCOME"
-                          : c->channel.received ? "HELLO was not answered"
-                          : "no HELLO",
+                          : c->channel.received   ? "HELLO was not answered"
+                                                  : "no HELLO",
                           (long long)(c->timeout / FT_NS_PER_MS));
         }
         break;
     case CONN_RAW:
         break;
     case CONN_FINISHING:
-        lc_conn_failf(c, ESHUTDOWN, "closed by this side; the peer did not "
+        lc_conn_failf(c, ESHUTDOWN,
+                      "closed by this side; the peer did not "
                       "close");
         break;
     default:
@@ -548,8 +549,7 @@ struct lc_conn *lc_conn_new(const struct lc_conn_config *config,
     c->timeout = config->timeout ? config->timeout : DEFAULT_TIMEOUT;
     c->silence = config->silence ? config->silence : DEFAULT_SILENCE;
     c->high_water = config->high_water ? config->high_water : FT_LOG_QUEUE;
-    c->low_water = config->low_water ? config->low_water
-                                     : c->high_water / 4;
+    c->low_water = config->low_water ? config->low_water : c->high_water / 4;
     if (config->peer) {
         snprintf(c->check.expected, sizeof(c->check.expected), "%s",
                  config->peer);
@@ -640,8 +640,8 @@ bool lc_conn_peer_is(const struct lc_conn *c, const char *host)
     return lc_tls_peer_is(c->ssl, host);
 }
 
-int lc_conn_peer_address(const struct lc_conn *c,
-                         struct sockaddr_storage *to, socklen_t *n)
+int lc_conn_peer_address(const struct lc_conn *c, struct sockaddr_storage *to,
+                         socklen_t *n)
 {
     *n = sizeof(*to);
     return getpeername(c->fd, (struct sockaddr *)to, n);

@@ -51,19 +51,19 @@ struct lc_conn_ops {
 
 struct lc_conn_config {
     struct ev_loop *loop;
-    struct lc_tls *tls;         /* borrowed until lc_conn_connect/accept end */
+    struct lc_tls *tls; /* borrowed until lc_conn_connect/accept end */
     enum lc_kind kind;
-    lc_id vm;                   /* connector: goes into the preamble */
-    lc_id pair;                 /* zero for LC_KIND_CONTROL */
-    uint64_t generation;        /* 0 for LC_KIND_CONTROL */
-    const char *peer;           /* host name that the peer's certificate must
+    lc_id vm;            /* connector: goes into the preamble */
+    lc_id pair;          /* zero for LC_KIND_CONTROL */
+    uint64_t generation; /* 0 for LC_KIND_CONTROL */
+    const char *peer;    /* host name that the peer's certificate must
                                    carry; NULL: any of this CA (the acceptor
                                    of LC_KIND_CONTROL). Copied. */
-    ft_ns timeout;              /* for TCP, TLS, greetings each; 0: 5 s */
-    ft_ns silence;              /* TCP_USER_TIMEOUT and keepalive; 0: 10 s */
-    size_t high_water;          /* 0: FT_LOG_QUEUE */
-    size_t low_water;           /* 0: high_water / 4 */
-    const struct lc_conn_ops *ops;   /* borrowed for good */
+    ft_ns timeout;       /* for TCP, TLS, greetings each; 0: 5 s */
+    ft_ns silence;       /* TCP_USER_TIMEOUT and keepalive; 0: 10 s */
+    size_t high_water;   /* 0: FT_LOG_QUEUE */
+    size_t low_water;    /* 0: high_water / 4 */
+    const struct lc_conn_ops *ops; /* borrowed for good */
     void *arg;
 };
 
@@ -108,8 +108,8 @@ const char *lc_conn_name(const struct lc_conn *c);
 /* Does the peer's certificate carry this name? (After ready.) */
 bool lc_conn_peer_is(const struct lc_conn *c, const char *host);
 /* The peer's address, for the heartbeat. 0 or -1. */
-int lc_conn_peer_address(const struct lc_conn *c,
-                         struct sockaddr_storage *to, socklen_t *n);
+int lc_conn_peer_address(const struct lc_conn *c, struct sockaddr_storage *to,
+                         socklen_t *n);
 
 /* ---- raw bytes, for relay.c ---- */
 

@@ -18,7 +18,7 @@
 #include "logging-channel/conn_priv.h"
 
 struct lc_lookup {
-    struct lc_conn *conn;        /* NULL: no longer wanted */
+    struct lc_conn *conn; /* NULL: no longer wanted */
     struct ft_worker *worker;
     char host[256], port[8];
     int rc;
@@ -135,7 +135,8 @@ void lc_conn_on_connecting(struct lc_conn *c, int events)
 void lc_conn_connect_timeout(struct lc_conn *c)
 {
     if (c->state == CONN_RESOLVING) {
-        lc_conn_failf(c, ETIMEDOUT, "its address could not be looked up "
+        lc_conn_failf(c, ETIMEDOUT,
+                      "its address could not be looked up "
                       "within %lld ms",
                       (long long)(c->timeout / FT_NS_PER_MS));
     } else if (c->state == CONN_CONNECTING || c->state == CONN_PREAMBLE) {

@@ -51,7 +51,8 @@ static bool take_frame(struct lc_conn *c)
         return false;
     }
     why = lc_decode_frame(&frame, p);
-    if (!why && frame.length > GREETING_MAX && !lc_channel_open(&c->channel)) {
+    if (!why && frame.length > GREETING_MAX &&
+        !lc_channel_open(&c->channel)) {
         why = "a greeting that is too long";
     }
     if (why) {
@@ -75,8 +76,8 @@ static bool take_frame(struct lc_conn *c)
         why = check_greeting(c, &m);
     }
     if (why) {
-        lc_conn_failf(c, EPROTO, "malformed input: %s (%s, frame %llu)",
-                      why, lc_type_name(frame.type),
+        lc_conn_failf(c, EPROTO, "malformed input: %s (%s, frame %llu)", why,
+                      lc_type_name(frame.type),
                       (unsigned long long)frame.sequence);
         return false;
     }
@@ -89,7 +90,8 @@ static bool take_frame(struct lc_conn *c)
 bool lc_conn_takes_frames(const struct lc_conn *c)
 {
     return !c->freed && !c->paused && c->state == CONN_FRAMES &&
-           !(c->channel.kind == LC_KIND_CLONE && lc_channel_open(&c->channel));
+           !(c->channel.kind == LC_KIND_CLONE &&
+             lc_channel_open(&c->channel));
 }
 
 void lc_conn_take_frames(struct lc_conn *c)

@@ -19,7 +19,7 @@
 #include "common/host/loop.h"
 
 #define SIGNED (LC_HEARTBEAT_SIZE - LC_HEARTBEAT_MAC)
-#define TURN 32        /* datagrams taken in one iteration */
+#define TURN 32 /* datagrams taken in one iteration */
 
 struct lc_beater {
     struct ev_loop *loop;
@@ -33,9 +33,9 @@ struct lc_beater {
     lc_id own_nonce, peer_nonce;
     struct sockaddr_storage to;
     socklen_t to_len;
-    uint64_t number;          /* of the last sent */
-    uint64_t last;            /* highest accepted of this start */
-    int send_error;           /* the last one, to log each once */
+    uint64_t number; /* of the last sent */
+    uint64_t last;   /* highest accepted of this start */
+    int send_error;  /* the last one, to log each once */
 };
 
 /* ---- the bytes ---- */
@@ -46,7 +46,9 @@ static int mac(uint8_t out[EVP_MAX_MD_SIZE], const lc_key *key,
     unsigned n = 0;
 
     return HMAC(EVP_sha256(), key->b, sizeof(key->b), p, SIGNED, out, &n) &&
-           n >= LC_HEARTBEAT_MAC ? 0 : -1;
+                   n >= LC_HEARTBEAT_MAC
+             ? 0
+             : -1;
 }
 
 int lc_heartbeat_make(uint8_t out[LC_HEARTBEAT_SIZE],
@@ -152,18 +154,18 @@ static void receive_cb(struct ft_watch *w, int events, void *arg)
 
         n = recv(h->fd, p, sizeof(p), MSG_DONTWAIT);
         if (n < 0) {
-            return;        /* none left; or an ICMP error, cleared by this */
+            return; /* none left; or an ICMP error, cleared by this */
         }
         why = h->running
-              ? lc_heartbeat_check(p, (size_t)n, &h->secret, &h->peer_nonce,
-                                   h->last, &number)
-              : "no pair";
+                ? lc_heartbeat_check(p, (size_t)n, &h->secret, &h->peer_nonce,
+                                     h->last, &number)
+                : "no pair";
         if (why) {
             continue;
         }
         h->last = number;
         h->alive(h, number, h->arg);
-        return;            /* alive() may have closed h; the rest waits */
+        return; /* alive() may have closed h; the rest waits */
     }
 }
 
@@ -176,8 +178,7 @@ static int open_socket(int *family)
 
     if (fd >= 0) {
         *family = AF_INET6;
-        if (!setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero,
-                        sizeof(zero)) &&
+        if (!setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero)) &&
             !bind(fd, (struct sockaddr *)&any6, sizeof(any6))) {
             return fd;
         }
@@ -194,10 +195,9 @@ static int open_socket(int *family)
 }
 
 struct lc_beater *lc_heartbeat_open(struct ev_loop *loop,
-                                       void (*alive)(struct lc_beater *h,
-                                                     uint64_t number,
-                                                     void *arg),
-                                       void *arg, struct ft_err *err)
+                                    void (*alive)(struct lc_beater *h,
+                                                  uint64_t number, void *arg),
+                                    void *arg, struct ft_err *err)
 {
     struct lc_beater *h = calloc(1, sizeof(*h));
 
@@ -228,8 +228,8 @@ uint16_t lc_heartbeat_port(const struct lc_beater *h)
         return 0;
     }
     return ntohs(sa.ss_family == AF_INET6
-                 ? ((struct sockaddr_in6 *)&sa)->sin6_port
-                 : ((struct sockaddr_in *)&sa)->sin_port);
+                     ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                     : ((struct sockaddr_in *)&sa)->sin_port);
 }
 
 /* The peer's address in the family of our socket. */
@@ -268,7 +268,8 @@ int lc_heartbeat_start(struct lc_beater *h,
                        struct ft_err *err)
 {
     if (set_target(h, to, port) < 0) {
-        return ft_err_set(err, EAFNOSUPPORT, "heartbeat: the peer's address "
+        return ft_err_set(err, EAFNOSUPPORT,
+                          "heartbeat: the peer's address "
                           "is of a family that this host does not have");
     }
     h->secret = *secret;

@@ -44,10 +44,9 @@ struct lc_beater;
 /* Open the socket (IPv6 and IPv4, any free port); nothing is sent yet.
  * alive(h, number, arg): one was accepted. NULL: err. */
 struct lc_beater *lc_heartbeat_open(struct ev_loop *loop,
-                                       void (*alive)(struct lc_beater *h,
-                                                     uint64_t number,
-                                                     void *arg),
-                                       void *arg, struct ft_err *err);
+                                    void (*alive)(struct lc_beater *h,
+                                                  uint64_t number, void *arg),
+                                    void *arg, struct ft_err *err);
 uint16_t lc_heartbeat_port(const struct lc_beater *h);
 /* Say whom to speak to: the address of `to` (of the logging channel's peer) at
  * `port`; accept the peer's from now on. Called again for the next pair or
@@ -60,6 +59,6 @@ int lc_heartbeat_start(struct lc_beater *h,
 /* One datagram, now: the role's core says when (SEND_HEARTBEAT). One that
  * cannot be sent is lost, which is for the peer to notice. */
 void lc_heartbeat_send(struct lc_beater *h);
-void lc_heartbeat_close(struct lc_beater *h);  /* NULL is allowed */
+void lc_heartbeat_close(struct lc_beater *h); /* NULL is allowed */
 
 #endif

@@ -15,7 +15,7 @@ struct lc_queue {
 /* Where the next n bytes go; the caller then adds to `used`. NULL: no
  * memory. */
 uint8_t *lc_queue_room(struct lc_queue *q, size_t n);
-void lc_queue_drop(struct lc_queue *q, size_t n);       /* from the front */
+void lc_queue_drop(struct lc_queue *q, size_t n); /* from the front */
 void lc_queue_free(struct lc_queue *q);
 
 #endif

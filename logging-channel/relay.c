@@ -19,7 +19,7 @@
 #include "common/host/loop.h"
 
 #define STEP (128u << 10)
-#define TURN 32             /* steps of each pump in one iteration */
+#define TURN 32 /* steps of each pump in one iteration */
 
 struct lc_relay {
     struct ev_loop *loop;
@@ -33,10 +33,10 @@ struct lc_relay {
 
     uint8_t in[STEP];
     size_t in_start, in_used;
-    bool unix_ended;         /* our QEMU has ended its direction */
-    bool peer_ended;         /* the peer has, and all of it is delivered */
-    bool deaf;               /* our QEMU reads no more: discard */
-    bool over;               /* done() was called */
+    bool unix_ended; /* our QEMU has ended its direction */
+    bool peer_ended; /* the peer has, and all of it is delivered */
+    bool deaf;       /* our QEMU reads no more: discard */
+    bool over;       /* done() was called */
     unsigned depth;
     bool freed;
 };
@@ -150,7 +150,7 @@ static bool pump_in(struct lc_relay *r)
         shutdown(r->fd, SHUT_WR);
         return true;
     }
-    return false;    /* nothing there, or over: then closed() comes */
+    return false; /* nothing there, or over: then closed() comes */
 }
 
 static void pump(struct lc_relay *r)
@@ -172,7 +172,7 @@ static void pump(struct lc_relay *r)
     lc_conn_pause(r->conn, r->in_used != 0);
     ft_watch_set(&r->watch,
                  (!r->unix_ended && lc_conn_raw_room(r->conn) ? EV_READ : 0) |
-                 (r->in_used ? EV_WRITE : 0));
+                     (r->in_used ? EV_WRITE : 0));
     if (more) {
         ft_timer_after(&r->again, 0);
     }
@@ -244,12 +244,10 @@ static const struct lc_conn_ops conn_ops = {
     .closed = conn_closed,
 };
 
-struct lc_relay *lc_relay_start(struct ev_loop *loop, struct lc_conn *c,
-                                int fd,
-                                void (*done)(struct lc_relay *r,
-                                             const struct ft_err *err,
-                                             void *arg),
-                                void *arg)
+struct lc_relay *lc_relay_start(
+    struct ev_loop *loop, struct lc_conn *c, int fd,
+    void (*done)(struct lc_relay *r, const struct ft_err *err, void *arg),
+    void *arg)
 {
     struct lc_relay *r = calloc(1, sizeof(*r));
 

@@ -100,7 +100,7 @@ static void read_cb(struct ft_watch *w, int events, void *arg)
     }
     if (n == 0) {
         server_refuse(p, p->used ? "closed inside the preamble"
-                      : "closed without a preamble");
+                                 : "closed without a preamble");
         return;
     }
     p->used += (size_t)n;
@@ -147,7 +147,7 @@ static void server_accept_cb(struct ft_watch *w, int events, void *arg)
         return;
     }
     if (getpeername(fd, (struct sockaddr *)&sa, &n) < 0) {
-        close(fd);               /* it is gone again */
+        close(fd); /* it is gone again */
         return;
     }
     p = calloc(1, sizeof(*p));
@@ -203,8 +203,8 @@ static void learn_port(struct lc_server *s)
 
     if (!getsockname(s->fd[0], (struct sockaddr *)&sa, &n)) {
         s->port = ntohs(sa.ss_family == AF_INET6
-                        ? ((struct sockaddr_in6 *)&sa)->sin6_port
-                        : ((struct sockaddr_in *)&sa)->sin_port);
+                            ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                            : ((struct sockaddr_in *)&sa)->sin_port);
     }
 }
 
@@ -229,8 +229,7 @@ static int open_sockets(struct lc_server *s, const char *address,
         return ft_err_set(err, EINVAL, "%s: not an address (%s)", address,
                           gai_strerror(rc));
     }
-    for (a = list; a && !failed && s->sockets < SOCKETS_MAX;
-         a = a->ai_next) {
+    for (a = list; a && !failed && s->sockets < SOCKETS_MAX; a = a->ai_next) {
         if (a->ai_family == AF_INET) {
             ((struct sockaddr_in *)a->ai_addr)->sin_port = htons(s->port);
         } else if (a->ai_family == AF_INET6) {
@@ -264,8 +263,8 @@ struct lc_server *lc_server_open(struct ev_loop *loop, const char *address,
     s->arg = arg;
     s->port = port;
     if (open_sockets(s, address, &why) < 0) {
-        ft_err_set(err, why.code, "address %s port %u: %.300s", address,
-                   port, why.text);
+        ft_err_set(err, why.code, "address %s port %u: %.300s", address, port,
+                   why.text);
         lc_server_close(s);
         return NULL;
     }

@@ -15,7 +15,7 @@
 
 #include "common/host/log.h"
 
-#define HOST_FLAGS                                                         \
+#define HOST_FLAGS                                                           \
     (X509_CHECK_FLAG_NO_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)
 
 struct lc_tls {
@@ -25,8 +25,8 @@ struct lc_tls {
 /* The names that a certificate is for, as "a, b". */
 static void list_names(X509 *cert, char *to, size_t cap)
 {
-    GENERAL_NAMES *names =
-        X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL,
+                                            NULL);
     size_t used = 0;
     int i;
 
@@ -35,10 +35,11 @@ static void list_names(X509 *cert, char *to, size_t cap)
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
 
         if (name->type == GEN_DNS && used < cap) {
-            used += (size_t)snprintf(
-                to + used, cap - used, "%s%.*s", used ? ", " : "",
-                ASN1_STRING_length(name->d.dNSName),
-                (const char *)ASN1_STRING_get0_data(name->d.dNSName));
+            used += (size_t)snprintf(to + used, cap - used, "%s%.*s",
+                                     used ? ", " : "",
+                                     ASN1_STRING_length(name->d.dNSName),
+                                     (const char *)ASN1_STRING_get0_data(
+                                         name->d.dNSName));
         }
     }
     GENERAL_NAMES_free(names);
@@ -54,8 +55,8 @@ static bool cert_is_for(X509 *cert, const char *host)
            X509_check_host(cert, host, 0, HOST_FLAGS, NULL) == 1;
 }
 
-static const char not_ours[] =
-    "is not signed by this pair's CA (" LC_TLS_CA ")";
+static const char not_ours[] = "is not signed by this pair's CA (" LC_TLS_CA
+                               ")";
 
 static const char *verify_text(int code)
 {
@@ -107,7 +108,8 @@ static int require_file(const char *path, const char *what,
     FILE *f = fopen(path, "re");
 
     if (!f) {
-        return ft_err_set(err, errno, "%s: %s; it must hold %s (the manual, "
+        return ft_err_set(err, errno,
+                          "%s: %s; it must hold %s (the manual, "
                           "docs/operations.md, says how to make one)",
                           path, strerror(errno), what);
     }
@@ -123,8 +125,8 @@ static int check_own_cert(SSL_CTX *ctx, const char *path,
     char names[128];
     int rc = -1, code = X509_V_ERR_OUT_OF_MEM;
 
-    if (store && X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(ctx), cert,
-                                     NULL)) {
+    if (store &&
+        X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(ctx), cert, NULL)) {
         X509_verify_cert(store);
         code = X509_STORE_CTX_get_error(store);
     }
@@ -136,8 +138,10 @@ static int check_own_cert(SSL_CTX *ctx, const char *path,
     }
     if (!cert_is_for(cert, own_name)) {
         list_names(cert, names, sizeof(names));
-        ft_err_set(err, EINVAL, "%s: this certificate is for %s, but this "
-                   "host is %s ([host] name)", path, names, own_name);
+        ft_err_set(err, EINVAL,
+                   "%s: this certificate is for %s, but this "
+                   "host is %s ([host] name)",
+                   path, names, own_name);
         goto out;
     }
     rc = 0;
@@ -152,7 +156,8 @@ static void warn_open_key(const char *path)
 
     if (!stat(path, &st) && (st.st_mode & 077)) {
         ft_warning("certificate key %s: others than its owner may read it "
-                   "(mode %03o); chmod 600 it", path, st.st_mode & 0777);
+                   "(mode %03o); chmod 600 it",
+                   path, st.st_mode & 0777);
     }
 }
 
@@ -166,8 +171,10 @@ static int load_files(SSL_CTX *ctx, const char *dir, const char *own_name,
     snprintf(key, sizeof(key), "%s/" LC_TLS_KEY, dir);
     if (require_file(ca, "the certificate of the CA that signs all hosts",
                      err) < 0 ||
-        require_file(cert, "this host's certificate, signed by the CA, with "
-                     "the host's name as subjectAltName DNS", err) < 0 ||
+        require_file(cert,
+                     "this host's certificate, signed by the CA, with "
+                     "the host's name as subjectAltName DNS",
+                     err) < 0 ||
         require_file(key, "the private key of " LC_TLS_CERT, err) < 0) {
         return -1;
     }
@@ -180,9 +187,10 @@ static int load_files(SSL_CTX *ctx, const char *dir, const char *own_name,
                           cert, ssl_reason());
     }
     if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
-        return ft_err_set(err, EINVAL, "%s: not the key of %s, not PEM, or "
-                          "protected by a password (%s)", key, cert,
-                          ssl_reason());
+        return ft_err_set(err, EINVAL,
+                          "%s: not the key of %s, not PEM, or "
+                          "protected by a password (%s)",
+                          key, cert, ssl_reason());
     }
     warn_open_key(key);
     return own_name ? check_own_cert(ctx, cert, own_name, err) : 0;
@@ -207,8 +215,9 @@ static int check_index(void)
 
 static int verify_cb(int ok, X509_STORE_CTX *store)
 {
-    SSL *ssl = X509_STORE_CTX_get_ex_data(
-        store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    SSL *ssl =
+        X509_STORE_CTX_get_ex_data(store,
+                                   SSL_get_ex_data_X509_STORE_CTX_idx());
     struct lc_tls_check *check = SSL_get_ex_data(ssl, check_index());
     int depth = X509_STORE_CTX_get_error_depth(store);
     X509 *cert = X509_STORE_CTX_get_current_cert(store);
@@ -254,12 +263,12 @@ struct lc_tls *lc_tls_load(const char *dir, const char *own_name,
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
-                     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                     SSL_MODE_NO_AUTO_CHAIN);
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                              SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_default_read_buffer_len(ctx, 64 << 10);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER |
-                       SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verify_cb);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                       verify_cb);
     if (load_files(ctx, dir, own_name, err) < 0) {
         goto fail;
     }
@@ -358,16 +367,17 @@ void lc_tls_explain(const struct lc_tls_check *check, bool handshake,
         ft_err_set(err, EACCES, "%s", check->why);
     } else if (error == SSL_ERROR_SYSCALL && sys) {
         ft_err_sys(err, sys, "the connection broke");
-    } else if (error == SSL_ERROR_ZERO_RETURN ||
-               error == SSL_ERROR_SYSCALL ||
+    } else if (error == SSL_ERROR_ZERO_RETURN || error == SSL_ERROR_SYSCALL ||
                reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
         ft_err_set(err, ECONNRESET, "closed by the peer%s",
                    handshake ? " in the TLS handshake (its log says why)"
                    : error == SSL_ERROR_ZERO_RETURN ? ""
-                   : " without a TLS end");
+                                                    : " without a TLS end");
     } else {
         text = reason ? handshake_text(reason) : ERR_reason_error_string(e);
-        ft_err_set(err, handshake || reason >= SSL_AD_REASON_OFFSET
-                   ? EACCES : EPROTO, "TLS: %s", text ? text : "failed");
+        ft_err_set(err,
+                   handshake || reason >= SSL_AD_REASON_OFFSET ? EACCES
+                                                               : EPROTO,
+                   "TLS: %s", text ? text : "failed");
     }
 }

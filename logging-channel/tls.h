@@ -34,8 +34,8 @@ void lc_tls_free(struct lc_tls *tls);
 /* ---- for conn.c ---- */
 
 struct lc_tls_check {
-    char expected[256];       /* the peer's name; "": any */
-    char why[448];            /* what was wrong with its certificate */
+    char expected[256]; /* the peer's name; "": any */
+    char why[448];      /* what was wrong with its certificate */
 };
 
 /* A session on fd. check: borrowed while the session lives. NULL: err. */

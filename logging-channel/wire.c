@@ -223,9 +223,12 @@ static uint8_t *put_body(uint8_t *p, const struct lc_msg *m)
 static size_t blob_size(const struct lc_msg *m)
 {
     switch (m->type) {
-    case LC_ENTRIES: return m->u.entries.batches.n;
-    case LC_REQUEST: return m->u.request.json.n;
-    case LC_REPLY: return m->u.reply.json.n;
+    case LC_ENTRIES:
+        return m->u.entries.batches.n;
+    case LC_REQUEST:
+        return m->u.request.json.n;
+    case LC_REPLY:
+        return m->u.reply.json.n;
     }
     return 0;
 }
@@ -271,9 +274,15 @@ size_t lc_encode_head(uint8_t *buf, size_t cap, const struct lc_frame *frame,
         return 0;
     }
     switch (bare.type) {
-    case LC_ENTRIES: bare.u.entries.batches.n = 0; break;
-    case LC_REQUEST: bare.u.request.json.n = 0; break;
-    case LC_REPLY: bare.u.reply.json.n = 0; break;
+    case LC_ENTRIES:
+        bare.u.entries.batches.n = 0;
+        break;
+    case LC_REQUEST:
+        bare.u.request.json.n = 0;
+        break;
+    case LC_REPLY:
+        bare.u.reply.json.n = 0;
+        break;
     }
     put_body(put_frame(buf, &f), &bare);
     return LC_HEADER_SIZE + head;
@@ -306,8 +315,11 @@ const char *lc_decode_body(struct lc_msg *m, uint16_t type, const uint8_t *p,
 
     m->type = type;
     switch (type) {
-#define M(NAME, name, code) case LC_##NAME: get_##name(&c, &m->u.name); break;
-    LC_MESSAGES(M)
+#define M(NAME, name, code)                                                  \
+    case LC_##NAME:                                                          \
+        get_##name(&c, &m->u.name);                                          \
+        break;
+        LC_MESSAGES(M)
 #undef M
     default:
         return "unknown message type";
@@ -322,7 +334,9 @@ void lc_encode_preamble(uint8_t out[LC_PREAMBLE_SIZE], uint8_t kind,
                         const lc_id *vm)
 {
     struct lc_preamble p = { .magic = LC_PREAMBLE_MAGIC,
-                             .version = LC_VERSION, .kind = kind, .vm = *vm };
+                             .version = LC_VERSION,
+                             .kind = kind,
+                             .vm = *vm };
 
     put_preamble(out, &p);
 }

@@ -19,11 +19,19 @@ typedef uint16_t lc_u16;
 typedef uint32_t lc_u32;
 typedef uint64_t lc_u64;
 typedef ft_id lc_id;
-typedef struct { uint8_t b[32]; } lc_key;
+typedef struct {
+    uint8_t b[32];
+} lc_key;
 /* Text of at most 255 bytes; s[n] is always 0 after a decode. */
-typedef struct { uint8_t n; char s[256]; } lc_str;
+typedef struct {
+    uint8_t n;
+    char s[256];
+} lc_str;
 /* Borrows: after a decode it points into the frame's bytes. */
-typedef struct { uint32_t n; const uint8_t *p; } lc_blob;
+typedef struct {
+    uint32_t n;
+    const uint8_t *p;
+} lc_blob;
 
 enum lc_type {
 #define M(NAME, name, code) LC_##NAME = code,
@@ -32,7 +40,10 @@ enum lc_type {
 };
 
 #define LC_FIELD(type, field) lc_##type field;
-#define M(NAME, name, code) struct lc_##name { LC_FIELDS_##name(LC_FIELD) };
+#define M(NAME, name, code)                                                  \
+    struct lc_##name {                                                       \
+        LC_FIELDS_##name(LC_FIELD)                                           \
+    };
 LC_MESSAGES(M)
 M(FRAME, frame, 0)
 M(PREAMBLE, preamble, 0)

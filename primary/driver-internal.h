@@ -30,7 +30,7 @@ struct pri_driver {
     uint32_t downtime_ms;
 
     /* driver-peer.c */
-    struct ft_timer patience;               /* of CONNECT */
+    struct ft_timer patience; /* of CONNECT */
     int listener;
     struct ft_watch listener_watch;
     uint64_t clone_sent, clone_remaining;
@@ -39,11 +39,11 @@ struct pri_driver {
     struct ft_vmring ring;
     struct ft_watch data_watch;
     bool reading;
-    uint64_t scanned;                       /* bytes behind tail */
-    uint64_t seen, sent;                    /* positions */
-    uint64_t want;                          /* may be sent up to here */
+    uint64_t scanned;    /* bytes behind tail */
+    uint64_t seen, sent; /* positions */
+    uint64_t want;       /* may be sent up to here */
     ft_ns want_stamp;
-    uint64_t executed;                      /* by the replica, as it said */
+    uint64_t executed; /* by the replica, as it said */
     uint64_t log_bytes;
     struct ft_lag lag;
 };
@@ -61,19 +61,19 @@ static inline void pri_raise_kind(struct pri_driver *d,
 void pri_peer_init(struct pri_driver *d);
 void pri_peer_connect(struct pri_driver *d);
 void pri_peer_close(struct pri_driver *d);
-void pri_peer_clone(struct pri_driver *d);      /* START_CLONE */
+void pri_peer_clone(struct pri_driver *d); /* START_CLONE */
 void pri_peer_clone_over(struct pri_driver *d);
 
 /* driver-log.c */
 int pri_log_open(struct pri_driver *d, struct ft_err *err);
-void pri_log_drain(struct pri_driver *d);       /* read what is there */
-void pri_log_stop(struct pri_driver *d);        /* read no more */
+void pri_log_drain(struct pri_driver *d); /* read what is there */
+void pri_log_stop(struct pri_driver *d);  /* read no more */
 void pri_log_close(struct pri_driver *d);
 void pri_log_send(struct pri_driver *d, uint64_t position, ft_ns stamp);
-void pri_log_pump(struct pri_driver *d);        /* the channel has room */
-uint64_t pri_log_shut(struct pri_driver *d);    /* the position for SHUT */
-void pri_log_release(struct pri_driver *d, uint64_t acked,
-                     ft_ns lease_until, bool open);
+void pri_log_pump(struct pri_driver *d);     /* the channel has room */
+uint64_t pri_log_shut(struct pri_driver *d); /* the position for SHUT */
+void pri_log_release(struct pri_driver *d, uint64_t acked, ft_ns lease_until,
+                     bool open);
 void pri_log_acked(struct pri_driver *d, const struct lc_ack *ack);
 
 #endif

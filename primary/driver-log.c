@@ -46,11 +46,11 @@ void pri_log_pump(struct pri_driver *d)
 {
     bool wake = false;
 
-    while (d->sent < d->want && d->session.log != NULL &&
-           d->reading && !lc_conn_full(d->session.log)) {
+    while (d->sent < d->want && d->session.log != NULL && d->reading &&
+           !lc_conn_full(d->session.log)) {
         uint64_t last, n = measure(d, d->want, &last);
-        uint8_t *to = n > 0 ? lc_conn_entries(d->session.log, d->sent + 1, last,
-                                              (uint64_t)d->want_stamp,
+        uint8_t *to = n > 0 ? lc_conn_entries(d->session.log, d->sent + 1,
+                                              last, (uint64_t)d->want_stamp,
                                               (uint32_t)n)
                             : NULL;
 
@@ -103,7 +103,8 @@ static void on_data(struct ft_watch *w, int events, void *arg)
         if (!scan(d)) {
             /* Nothing that this QEMU logged can be relied on any more. */
             ft_error("%s: QEMU's log is malformed after position %" PRIu64
-                     "; killing QEMU", d->c.object, d->seen);
+                     "; killing QEMU",
+                     d->c.object, d->seen);
             pri_log_stop(d);
             ft_vmlink_kill(d->c.vmlink, &err);
             return;

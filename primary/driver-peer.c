@@ -83,12 +83,12 @@ static void pri_on_log_frame(struct lc_conn *c, const struct lc_frame *head,
 static void pri_on_clone_frame(struct lc_conn *c, const struct lc_frame *head,
                                const struct lc_msg *m, void *arg);
 
-static const struct lc_conn_ops pri_log_ops = {
-    pri_on_ready, pri_on_log_frame, on_drained, pri_on_closed
-};
-static const struct lc_conn_ops pri_clone_ops = {
-    pri_on_ready, pri_on_clone_frame, NULL, pri_on_closed
-};
+static const struct lc_conn_ops pri_log_ops = { pri_on_ready,
+                                                pri_on_log_frame, on_drained,
+                                                pri_on_closed };
+static const struct lc_conn_ops pri_clone_ops = { pri_on_ready,
+                                                  pri_on_clone_frame, NULL,
+                                                  pri_on_closed };
 
 static struct lc_conn *connect_to(struct pri_driver *d, enum lc_kind kind,
                                   const struct lc_conn_ops *ops)
@@ -165,7 +165,7 @@ static void pri_on_log_frame(struct lc_conn *c, const struct lc_frame *head,
         break;
     case LC_LOADED:
         pri_raise(d, (struct pri_event){ .kind = PRI_EV_LOADED,
-                                  .position = m->u.loaded.position });
+                                         .position = m->u.loaded.position });
         break;
     case LC_RELINQUISH:
         pri_raise_kind(d, PRI_EV_RELINQUISH);
@@ -276,9 +276,8 @@ static void give_to_qemu(const struct pri_driver *d, const char *path)
     uid_t uid;
     gid_t gid;
 
-    if (geteuid() == 0 &&
-        ft_vmlink_owner(d->c.vmlink, &uid, &gid) == 0 && uid != 0 &&
-        lchown(path, uid, gid) < 0) {
+    if (geteuid() == 0 && ft_vmlink_owner(d->c.vmlink, &uid, &gid) == 0 &&
+        uid != 0 && lchown(path, uid, gid) < 0) {
         ft_warning("%s: %s: chown: %s", d->c.object, path, strerror(errno));
     }
 }
@@ -300,8 +299,8 @@ static int begin_clone(struct pri_driver *d, struct ft_err *err)
     if (d->listener < 0) {
         return -1;
     }
-    ft_watch_init(&d->listener_watch, d->c.loop, d->listener,
-                  on_clone_socket, d);
+    ft_watch_init(&d->listener_watch, d->c.loop, d->listener, on_clone_socket,
+                  d);
     ft_watch_set(&d->listener_watch, EV_READ);
     give_to_qemu(d, path);
     m.u.vl_clone.downtime_ms = d->downtime_ms;

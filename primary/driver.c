@@ -195,8 +195,8 @@ static void pri_note_loss(struct pri_driver *d, enum pri_state before)
 {
     bool bound = before == PRI_ST_PROTECTED || before == PRI_ST_ANNOUNCING;
 
-    if (bound && FT_IN(&d->core, PRI_B(SUSPECTING) | PRI_B(ARBITRATING)
-                                     | PRI_B(RELINQUISHING))) {
+    if (bound && FT_IN(&d->core, PRI_B(SUSPECTING) | PRI_B(ARBITRATING) |
+                                     PRI_B(RELINQUISHING))) {
         ft_host_begin(&d->host);
         ft_host_mark(&d->host, "%s", pri_reason_text(d->core.reason));
     }
@@ -274,9 +274,8 @@ static void pri_on_deadline(void *arg)
     pri_raise_kind(arg, PRI_EV_TIMEOUT);
 }
 
-static const struct ft_inbox_ops pri_inbox_ops = {
-    pri_on_event, pri_when, pri_on_deadline
-};
+static const struct ft_inbox_ops pri_inbox_ops = { pri_on_event, pri_when,
+                                                   pri_on_deadline };
 
 void pri_raise(struct pri_driver *d, struct pri_event ev)
 {
@@ -336,9 +335,10 @@ int pri_driver_protect(struct pri_driver *d, const struct pri_pair *pair,
                           ft_pair_state_name(pri_pair_state(d->core.state)));
     }
     if (pair->generation <= d->core.highest) {
-        return ft_err_set(err, EINVAL, "%s: generation %" PRIu64 " was used "
-                          "before; the next is %" PRIu64, d->c.object,
-                          pair->generation, d->core.highest + 1);
+        return ft_err_set(err, EINVAL,
+                          "%s: generation %" PRIu64 " was used "
+                          "before; the next is %" PRIu64,
+                          d->c.object, pair->generation, d->core.highest + 1);
     }
     tls = lc_tls_load(o->pki_dir, o->host_name, err);
     if (tls == NULL) {
@@ -376,7 +376,8 @@ int pri_driver_orphan(struct pri_driver *d, const lc_id *pair,
     d->seen = d->sent = position;
     ft_warning("%s: QEMU was found recording for generation %" PRIu64
                " without its agent; its gate stays shut, and it goes on "
-               "alone only if its backup does not", d->c.object, generation);
+               "alone only if its backup does not",
+               d->c.object, generation);
     ft_timeline_clear(d->c.timeline);
     ft_host_mark(&d->host, "orphan found");
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_ORPHAN,
@@ -425,9 +426,9 @@ void pri_driver_message(struct pri_driver *d, const struct lc_msg *msg)
     case LC_VL_ENDED:
         ft_info("%s: the guest powered off", d->c.object);
         pri_log_drain(d);
-        pri_raise(d, (struct pri_event){
-                         .kind = PRI_EV_POWERED_OFF,
-                         .position = msg->u.vl_ended.position });
+        pri_raise(d,
+                  (struct pri_event){ .kind = PRI_EV_POWERED_OFF,
+                                      .position = msg->u.vl_ended.position });
         break;
     case LC_VL_PROGRESS:
         d->clone_sent = msg->u.vl_progress.sent;

@@ -15,10 +15,10 @@ struct pri_driver;
 
 struct pri_driver_config {
     struct ft_host_config host;
-    lc_id pair;                         /* of `generation` */
-    uint64_t generation;                /* whose grant we hold; 0: none */
-    bool live;                          /* it went live as a backup */
-    const char *claim;                  /* arbiter whose record of `generation`
+    lc_id pair;          /* of `generation` */
+    uint64_t generation; /* whose grant we hold; 0: none */
+    bool live;           /* it went live as a backup */
+    const char *claim;   /* arbiter whose record of `generation`
                                            is still to be taken; NULL: none */
 };
 

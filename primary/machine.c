@@ -32,21 +32,21 @@
 #define IN FT_IN
 
 /* The channel is open and both sides are expected to speak. */
-#define LINKED                                                             \
-    (PRI_B(CLONING) | PRI_B(DRAINING) | PRI_B(FREEING)                     \
-     | PRI_B(ANNOUNCING) | PRI_B(PROTECTED) | PRI_B(ENDING)                \
-     | PRI_B(POWERING_OFF) | PRI_B(RELINQUISHING))
+#define LINKED                                                               \
+    (PRI_B(CLONING) | PRI_B(DRAINING) | PRI_B(FREEING) | PRI_B(ANNOUNCING) | \
+     PRI_B(PROTECTED) | PRI_B(ENDING) | PRI_B(POWERING_OFF) |                \
+     PRI_B(RELINQUISHING))
 /* Before PROTECTED was sent: giving up binds no one. */
-#define UNBOUND                                                            \
+#define UNBOUND                                                              \
     (PRI_B(CONNECTING) | PRI_B(CLONING) | PRI_B(DRAINING) | PRI_B(FREEING))
 /* After it: only the arbiter or the peer's RELINQUISH set us free. */
-#define BOUND                                                              \
-    (PRI_B(ANNOUNCING) | PRI_B(PROTECTED) | PRI_B(ENDING)                  \
-     | PRI_B(POWERING_OFF))
+#define BOUND                                                                \
+    (PRI_B(ANNOUNCING) | PRI_B(PROTECTED) | PRI_B(ENDING) |                  \
+     PRI_B(POWERING_OFF))
 /* `until` counts in these. */
-#define PATIENT                                                            \
-    (PRI_B(DRAINING) | PRI_B(FREEING) | PRI_B(ENDING)                      \
-     | PRI_B(POWERING_OFF) | PRI_B(SUSPECTING) | PRI_B(RELINQUISHING))
+#define PATIENT                                                              \
+    (PRI_B(DRAINING) | PRI_B(FREEING) | PRI_B(ENDING) |                      \
+     PRI_B(POWERING_OFF) | PRI_B(SUSPECTING) | PRI_B(RELINQUISHING))
 
 _Static_assert(PRI_ST_COUNT <= 32, "states fit a set");
 
@@ -108,8 +108,8 @@ static void pri_send_entries(struct pri *p, const struct pri_event *ev,
     struct pri_effect *e;
 
     p->logged = ev->now;
-    if (!IN(p, LINKED & ~PRI_B(RELINQUISHING)) || !p->recording
-        || ev->position <= p->sent) {
+    if (!IN(p, LINKED & ~PRI_B(RELINQUISHING)) || !p->recording ||
+        ev->position <= p->sent) {
         return;
     }
     p->sent = ev->position;
@@ -167,8 +167,8 @@ static void pri_suspect(struct pri *p, ft_ns now, enum pri_reason why,
     pri_do(up, PRI_DO_CLOSE);
     if (!p->powered_off && silent >= p->timing.detect / 4 * 3) {
         p->state = PRI_ST_SUSPECTING;
-        p->until = now + p->timing.detect + p->timing.lease
-                   + p->timing.margin + p->timing.grace;
+        p->until = now + p->timing.detect + p->timing.lease +
+                   p->timing.margin + p->timing.grace;
         return;
     }
     pri_contend(p, up);
@@ -178,8 +178,8 @@ static void pri_suspect(struct pri *p, ft_ns now, enum pri_reason why,
  * write no log for long, so heartbeats do not wait for the log. */
 static bool pri_is_heard(const struct pri *p)
 {
-    return IN(p, LINKED)
-           || (p->state == PRI_ST_CONNECTING && p->heartbeat != 0);
+    return IN(p, LINKED) ||
+           (p->state == PRI_ST_CONNECTING && p->heartbeat != 0);
 }
 
 static void pri_beat(struct pri *p, ft_ns now, struct pri_update *up)
@@ -280,8 +280,8 @@ static void pri_adopt_orphan(struct pri *p, const struct pri_event *ev)
     p->reason = PRI_WHY_ORPHAN;
     p->gate = PRI_GATE_SHUT; /* QEMU has shut it by itself */
     p->state = PRI_ST_SUSPECTING;
-    p->until = ev->now + p->timing.detect + p->timing.lease
-               + p->timing.margin + p->timing.grace;
+    p->until = ev->now + p->timing.detect + p->timing.lease +
+               p->timing.margin + p->timing.grace;
 }
 
 /* ---- rule 6: the lease, and RELINQUISH ---------------------------------- */
@@ -324,9 +324,8 @@ static void pri_qemu_died(struct pri *p, const struct pri_event *ev,
     if (IN(p, PRI_B(RELINQUISHING) | PRI_B(FENCED) | PRI_B(ENDED))) {
         return;
     }
-    if (p->powered_off
-        && IN(p, PRI_B(SUSPECTING) | PRI_B(RECLAIMING)
-                     | PRI_B(ARBITRATING))) {
+    if (p->powered_off &&
+        IN(p, PRI_B(SUSPECTING) | PRI_B(RECLAIMING) | PRI_B(ARBITRATING))) {
         return; /* goes on contending, so that it is not revived there */
     }
     p->reason = PRI_WHY_QEMU_DIED;
@@ -464,17 +463,15 @@ static void pri_powered_off(struct pri *p, const struct pri_event *ev,
         p->gate = PRI_GATE_FREE;
         pri_leave_pair(p);
         p->state = PRI_ST_ENDED;
-    } else if (IN(p, PRI_B(ANNOUNCING) | PRI_B(PROTECTED)
-                     | PRI_B(ENDING))) {
+    } else if (IN(p, PRI_B(ANNOUNCING) | PRI_B(PROTECTED) | PRI_B(ENDING))) {
         p->state = PRI_ST_POWERING_OFF;
         p->awaited = ev->position;
         p->until = ev->now + p->timing.detect;
-    } else if (IN(p, PRI_B(ALONE) | PRI_B(CANCELLING)
-                     | PRI_B(GOING_ALONE))) {
+    } else if (IN(p, PRI_B(ALONE) | PRI_B(CANCELLING) | PRI_B(GOING_ALONE))) {
         pri_leave_pair(p);
         p->state = PRI_ST_ENDED;
-    } else if (!IN(p, PRI_B(SUSPECTING) | PRI_B(RECLAIMING)
-                          | PRI_B(ARBITRATING))) {
+    } else if (!IN(p, PRI_B(SUSPECTING) | PRI_B(RECLAIMING) |
+                          PRI_B(ARBITRATING))) {
         return; /* over for this guest, or on its way already */
     }
     /* While it contends the arbitration decides. */
@@ -608,10 +605,9 @@ void pri_step(struct pri *p, const struct pri_event *ev,
     case PRI_EV_DIVERGED:
     case PRI_EV_END:
     case PRI_EV_CLONE_FAILED: {
-        enum pri_reason why = ev->kind == PRI_EV_DIVERGED
-                                  ? PRI_WHY_DIVERGED
-                              : ev->kind == PRI_EV_END ? PRI_WHY_PEER_GONE
-                                                       : PRI_WHY_LOAD;
+        enum pri_reason why = ev->kind == PRI_EV_DIVERGED ? PRI_WHY_DIVERGED
+                            : ev->kind == PRI_EV_END      ? PRI_WHY_PEER_GONE
+                                                          : PRI_WHY_LOAD;
         if (IN(p, UNBOUND)) {
             pri_abort_clone(p, why, up);
         } else if (IN(p, PRI_B(ANNOUNCING) | PRI_B(PROTECTED))) {
@@ -664,14 +660,13 @@ void pri_step(struct pri *p, const struct pri_event *ev,
         pri_qemu_died(p, ev, up);
         break;
     case PRI_EV_FREED:
-        if (p->state == PRI_ST_RECLAIMING
-            && ev->generation == p->generation) {
+        if (p->state == PRI_ST_RECLAIMING &&
+            ev->generation == p->generation) {
             pri_contend(p, up); /* taken: the test-and-set tells by whom */
-        } else if (p->state == PRI_ST_FREEING
-                   && ev->generation == p->next && !ev->ok) {
+        } else if (p->state == PRI_ST_FREEING && ev->generation == p->next &&
+                   !ev->ok) {
             pri_abort_clone(p, PRI_WHY_GENERATION, up);
-        } else if (p->state == PRI_ST_FREEING
-                   && ev->generation == p->next) {
+        } else if (p->state == PRI_ST_FREEING && ev->generation == p->next) {
             pri_announce(p, ev, up);
         }
         break;
@@ -714,15 +709,15 @@ const char *pri_invariant(const struct pri *p)
 {
     bool unbound = IN(p, UNBOUND);
 
-    if (IN(p, PRI_B(ALONE) | PRI_B(CONNECTING) | PRI_B(CLONING)
-               | PRI_B(CANCELLING) | PRI_B(GOING_ALONE))
-        && p->gate != PRI_GATE_FREE) {
+    if (IN(p, PRI_B(ALONE) | PRI_B(CONNECTING) | PRI_B(CLONING) |
+                  PRI_B(CANCELLING) | PRI_B(GOING_ALONE)) &&
+        p->gate != PRI_GATE_FREE) {
         return "a guest that is bound to nobody has a free gate";
     }
-    if (IN(p, PRI_B(DRAINING) | PRI_B(FREEING) | PRI_B(SUSPECTING)
-               | PRI_B(RECLAIMING) | PRI_B(ARBITRATING)
-               | PRI_B(RELINQUISHING))
-        && p->gate != PRI_GATE_SHUT) {
+    if (IN(p, PRI_B(DRAINING) | PRI_B(FREEING) | PRI_B(SUSPECTING) |
+                  PRI_B(RECLAIMING) | PRI_B(ARBITRATING) |
+                  PRI_B(RELINQUISHING)) &&
+        p->gate != PRI_GATE_SHUT) {
         return "the gate is shut while it is unknown who may be live";
     }
     if (IN(p, BOUND) && p->gate != PRI_GATE_RULE) {
@@ -743,10 +738,10 @@ const char *pri_invariant(const struct pri *p)
     if (p->lease_until > p->stamp + p->timing.lease) {
         return "the lease counts from entries that were sent";
     }
-    if (p->qemu_gone
-        && !IN(p, PRI_B(POWERING_OFF) | PRI_B(RELINQUISHING)
-                      | PRI_B(FENCED) | PRI_B(ENDED))
-        && !p->powered_off) {
+    if (p->qemu_gone &&
+        !IN(p, PRI_B(POWERING_OFF) | PRI_B(RELINQUISHING) | PRI_B(FENCED) |
+                   PRI_B(ENDED)) &&
+        !p->powered_off) {
         return "without its QEMU a primary only winds up";
     }
     if (p->reason != PRI_WHY_NONE && p->state == PRI_ST_PROTECTED) {

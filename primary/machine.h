@@ -71,16 +71,16 @@ struct pri {
     bool orphan;
     bool powered_off;
     bool qemu_gone;
-    uint64_t sent;          /* last position of SEND_ENTRIES */
-    uint64_t acked;         /* highest position acknowledged */
-    uint64_t awaited;       /* position that DRAINING, ANNOUNCING or
+    uint64_t sent;    /* last position of SEND_ENTRIES */
+    uint64_t acked;   /* highest position acknowledged */
+    uint64_t awaited; /* position that DRAINING, ANNOUNCING or
                                POWERING_OFF waits for */
-    ft_ns stamp;            /* of the last SEND_ENTRIES */
+    ft_ns stamp;      /* of the last SEND_ENTRIES */
     ft_ns lease_until;
-    ft_ns heard;            /* last sign of the peer */
-    ft_ns logged;           /* last sign of our QEMU */
-    ft_ns heartbeat;        /* when the next one is due; 0: nobody listens */
-    ft_ns until;            /* when this state's patience ends */
+    ft_ns heard;     /* last sign of the peer */
+    ft_ns logged;    /* last sign of our QEMU */
+    ft_ns heartbeat; /* when the next one is due; 0: nobody listens */
+    ft_ns until;     /* when this state's patience ends */
 };
 
 /* A guest that runs alone; generation: whose grant we hold, 0 for none. */
@@ -96,7 +96,7 @@ const char *pri_invariant(const struct pri *p);
 bool pri_expects(const struct pri *p, enum pri_event_kind kind);
 
 const char *pri_state_name(enum pri_state s);
-enum ft_pair_state pri_pair_state(enum pri_state s);  /* to an operator */
+enum ft_pair_state pri_pair_state(enum pri_state s); /* to an operator */
 const char *pri_event_name(enum pri_event_kind k);
 const char *pri_reason_text(enum pri_reason r);
 

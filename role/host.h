@@ -24,11 +24,11 @@
 struct ft_host_config {
     struct ev_loop *loop;
     const struct ft_options *options;
-    struct ft_vmlink *vmlink;           /* greeted */
+    struct ft_vmlink *vmlink; /* greeted */
     struct ft_timeline *timeline;
-    const char *object;                 /* "pair web1" */
-    const char *dir;                    /* run folder of the VM */
-    FILE *trace;                        /* NULL: none */
+    const char *object; /* "pair web1" */
+    const char *dir;    /* run folder of the VM */
+    FILE *trace;        /* NULL: none */
     lc_id vm, nonce;
     /* State or reason changed. Not the place to free the driver. */
     void (*changed)(void *arg);
@@ -36,11 +36,11 @@ struct ft_host_config {
 };
 
 struct ft_host {
-    const struct ft_host_config *c;         /* the driver's own copy */
+    const struct ft_host_config *c; /* the driver's own copy */
     struct ft_inbox inbox;
-    struct tas_driver *arbiter;             /* opened by the role */
-    char detail[256];                     /* what the reason leaves out */
-    bool dump;                              /* the log, when this is over */
+    struct tas_driver *arbiter; /* opened by the role */
+    char detail[256];           /* what the reason leaves out */
+    bool dump;                  /* the log, when this is over */
 };
 
 /* c: borrowed. ops, arg: the core's inbox. */
@@ -58,7 +58,7 @@ void ft_host_detail(struct ft_host *h, const char *fmt, ...)
 /* A failover begins, and with it a new timeline. */
 void ft_host_begin(struct ft_host *h);
 /* A step of it. */
-#define ft_host_mark(h, ...)                                               \
+#define ft_host_mark(h, ...)                                                 \
     ft_timeline_add((h)->c->timeline, (h)->c->object, __VA_ARGS__)
 /* It is over and nothing depends on our speed any more: write out the detail
  * in memory, once. */

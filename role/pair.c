@@ -44,8 +44,8 @@ void ft_lag_note(struct ft_lag *l, uint64_t position, ft_ns now)
 
     /* A sample stands for the first position after the one before it, so a
      * later position may join it without making the lag look smaller. */
-    if (l->n > 0 && (now - l->sample[last].at < LAG_STEP ||
-                     l->n == FT_LAG_SAMPLES)) {
+    if (l->n > 0 &&
+        (now - l->sample[last].at < LAG_STEP || l->n == FT_LAG_SAMPLES)) {
         l->sample[last].position = position;
         return;
     }

@@ -22,12 +22,12 @@ struct ft_pair_status {
     char reason[FT_REASON_TEXT];
     lc_id pair;
     uint64_t generation;
-    char peer[256];             /* host name; empty: none */
-    uint64_t position;          /* last batch sent, or received */
+    char peer[256];    /* host name; empty: none */
+    uint64_t position; /* last batch sent, or received */
     uint64_t acked, executed;
-    uint64_t lag_ms;            /* how far the replica is behind */
-    uint64_t log_bytes;         /* of the log so far, this generation */
-    uint64_t lease_ms;          /* what is left of it; 0: none */
+    uint64_t lag_ms;    /* how far the replica is behind */
+    uint64_t log_bytes; /* of the log so far, this generation */
+    uint64_t lease_ms;  /* what is left of it; 0: none */
     uint64_t clone_sent, clone_remaining;
 };
 
@@ -58,7 +58,10 @@ void ft_timeline_clear(struct ft_timeline *t);
 #define FT_LAG_SAMPLES 256
 struct ft_lag {
     unsigned first, n;
-    struct { uint64_t position; ft_ns at; } sample[FT_LAG_SAMPLES];
+    struct {
+        uint64_t position;
+        ft_ns at;
+    } sample[FT_LAG_SAMPLES];
 };
 void ft_lag_note(struct ft_lag *l, uint64_t position, ft_ns now);
 /* In ns; 0 when executed reaches the last position noted. */

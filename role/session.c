@@ -17,9 +17,15 @@ struct lc_conn_config ft_session_config(const struct ft_session *s,
                                         void *arg)
 {
     return (struct lc_conn_config){
-        .loop = s->host->c->loop, .tls = s->tls, .kind = kind,
-        .vm = s->host->c->vm, .pair = s->pair, .generation = s->generation,
-        .peer = s->peer, .ops = ops, .arg = arg,
+        .loop = s->host->c->loop,
+        .tls = s->tls,
+        .kind = kind,
+        .vm = s->host->c->vm,
+        .pair = s->pair,
+        .generation = s->generation,
+        .peer = s->peer,
+        .ops = ops,
+        .arg = arg,
     };
 }
 
@@ -27,7 +33,9 @@ int ft_session_beat_to(struct ft_session *s, uint16_t port,
                        struct ft_err *err)
 {
     struct lc_heartbeat_secret secret = {
-        .pair = s->pair, .generation = s->generation, .key = s->key,
+        .pair = s->pair,
+        .generation = s->generation,
+        .key = s->key,
     };
     struct sockaddr_storage to;
     socklen_t n = sizeof(to);
@@ -75,7 +83,8 @@ static void on_relayed(struct lc_relay *r, const struct ft_err *err,
                    err->text);
     } else {
         ft_info("%s: the clone's stream is complete, %llu bytes sent, %llu "
-                "received", s->host->c->object, (unsigned long long)n.sent,
+                "received",
+                s->host->c->object, (unsigned long long)n.sent,
                 (unsigned long long)n.received);
     }
     lc_relay_free(r);
@@ -114,9 +123,8 @@ static void late_closed(struct lc_conn *c, const struct ft_err *why,
     lc_conn_free(c);
 }
 
-static const struct lc_conn_ops late_ops = {
-    late_ready, late_frame, NULL, late_closed
-};
+static const struct lc_conn_ops late_ops = { late_ready, late_frame, NULL,
+                                             late_closed };
 
 void ft_session_farewell(struct lc_conn **c)
 {

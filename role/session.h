@@ -22,9 +22,9 @@ struct ft_session {
     struct ft_host *host;
     lc_id pair;
     uint64_t generation;
-    const char *peer;                       /* host name; borrowed */
-    lc_key key;                             /* of the heartbeats */
-    lc_id peer_nonce;                       /* of the peer's agent */
+    const char *peer; /* host name; borrowed */
+    lc_key key;       /* of the heartbeats */
+    lc_id peer_nonce; /* of the peer's agent */
     struct lc_tls *tls;
     struct lc_conn *log, *clone;
     struct lc_beater *heartbeat;

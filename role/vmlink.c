@@ -72,8 +72,9 @@ static void vmlink_fail(struct ft_vmlink *v, const char *why)
 
 /* ---- receiving ---------------------------------------------------------- */
 
-static const char *check_frame(struct ft_vmlink *v, const uint8_t *p, size_t n,
-                               struct lc_frame *frame, struct lc_msg *msg)
+static const char *check_frame(struct ft_vmlink *v, const uint8_t *p,
+                               size_t n, struct lc_frame *frame,
+                               struct lc_msg *msg)
 {
     const char *wrong;
 
@@ -250,7 +251,8 @@ int ft_vmlink_send(struct ft_vmlink *v, const lc_id *pair,
                    const int *fds, int n, struct ft_err *err)
 {
     struct lc_frame frame = { .sequence = v->sent + 1,
-                              .generation = generation, .pair = *pair };
+                              .generation = generation,
+                              .pair = *pair };
     uint8_t packet[PACKET_MAX];
     struct ft_err local;
     size_t bytes;
@@ -283,15 +285,13 @@ int ft_vmlink_kill(struct ft_vmlink *v, struct ft_err *err)
     }
     if (syscall(SYS_pidfd_send_signal, v->pidfd, SIGKILL, NULL, 0) < 0 &&
         errno != ESRCH) {
-        return ft_err_sys(err, errno, "SIGKILL to QEMU, pid %d",
-                          (int)v->pid);
+        return ft_err_sys(err, errno, "SIGKILL to QEMU, pid %d", (int)v->pid);
     }
     return 0;
 }
 
 int ft_vmlink_fence(struct ft_vmlink *v, const lc_id *pair,
-                    uint64_t generation, const char *why,
-                    struct ft_err *err)
+                    uint64_t generation, const char *why, struct ft_err *err)
 {
     struct lc_msg m = { .type = LC_VL_FENCE };
 

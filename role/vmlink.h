@@ -59,8 +59,7 @@ int ft_vmlink_kill(struct ft_vmlink *v, struct ft_err *err);
 /* VL_FENCE with the reason, as far as QEMU still reads it, and SIGKILL at
  * once. */
 int ft_vmlink_fence(struct ft_vmlink *v, const lc_id *pair,
-                    uint64_t generation, const char *why,
-                    struct ft_err *err);
+                    uint64_t generation, const char *why, struct ft_err *err);
 pid_t ft_vmlink_pid(const struct ft_vmlink *v);
 /* Who runs QEMU. 0, or -1 when the kernel does not say. */
 int ft_vmlink_owner(const struct ft_vmlink *v, uid_t *uid, gid_t *gid);

@@ -26,7 +26,7 @@ static int map(struct ft_vmring *v, uint64_t bytes, struct ft_err *err)
     if (v->map == MAP_FAILED) {
         v->map = NULL;
         return ft_err_sys(err, errno, "log ring: mmap of %llu bytes",
-                            (unsigned long long)bytes);
+                          (unsigned long long)bytes);
     }
     return 0;
 }
@@ -43,7 +43,7 @@ int ft_vmring_create(struct ft_vmring *v, uint64_t size, enum ft_gate gate,
     if (fd < 0 || ftruncate(fd, (off_t)(FT_RING_DATA + size)) < 0 ||
         fcntl(fd, F_ADD_SEALS, seals) < 0) {
         ft_err_sys(err, errno, "log ring: memfd of %llu bytes",
-                     (unsigned long long)size);
+                   (unsigned long long)size);
         goto out;
     }
     for (int i = FT_VMRING_DATA; i < FT_VMRING_FDS; i++) {

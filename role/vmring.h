@@ -13,8 +13,13 @@
 #include "common/host/err.h"
 
 /* The order in which the descriptors travel. */
-enum { FT_VMRING_MEMFD, FT_VMRING_DATA, FT_VMRING_SPACE, FT_VMRING_GATE,
-       FT_VMRING_FDS };
+enum {
+    FT_VMRING_MEMFD,
+    FT_VMRING_DATA,
+    FT_VMRING_SPACE,
+    FT_VMRING_GATE,
+    FT_VMRING_FDS
+};
 
 struct ft_vmring {
     struct ft_ring ring;

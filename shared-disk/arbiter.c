@@ -95,8 +95,8 @@ static void tas_look_free(struct tas *t, const struct tas_event *ev,
 
     if (r->generation < t->generation) {
         tas_write(t, ev, up);
-    } else if (r->generation == t->generation && r->kind == TAS_FREE
-               && r->same_pair) {
+    } else if (r->generation == t->generation && r->kind == TAS_FREE &&
+               r->same_pair) {
         tas_over(t, TAS_RES_DONE, up);
     } else {
         tas_over(t, TAS_RES_TAKEN, up);
@@ -108,8 +108,8 @@ static void tas_look(struct tas *t, const struct tas_event *ev,
 {
     bool absent = ev->seen.kind == TAS_ABSENT;
 
-    if (ev->status != TAS_OK || ev->seen.generation < t->highest
-        || absent != (ev->seen.generation == 0)) {
+    if (ev->status != TAS_OK || ev->seen.generation < t->highest ||
+        absent != (ev->seen.generation == 0)) {
         tas_pause(t, ev->now);
         return;
     }
@@ -186,9 +186,10 @@ void tas_step(struct tas *t, const struct tas_event *ev,
 
 ft_ns tas_deadline(const struct tas *t)
 {
-    return t->state == TAS_ST_READING || t->state == TAS_ST_TRYING
-                   || t->state == TAS_ST_PAUSING
-               ? t->until : FT_NEVER;
+    return t->state == TAS_ST_READING || t->state == TAS_ST_TRYING ||
+                   t->state == TAS_ST_PAUSING
+             ? t->until
+             : FT_NEVER;
 }
 
 void tas_init(struct tas *t, const struct tas_timing *timing)
@@ -199,8 +200,8 @@ void tas_init(struct tas *t, const struct tas_timing *timing)
 
 const char *tas_invariant(const struct tas *t)
 {
-    bool at_work = t->state == TAS_ST_READING || t->state == TAS_ST_TRYING
-                   || t->state == TAS_ST_PAUSING;
+    bool at_work = t->state == TAS_ST_READING || t->state == TAS_ST_TRYING ||
+                   t->state == TAS_ST_PAUSING;
 
     if (at_work && t->op == TAS_OP_NONE) {
         return "only an operation reads or writes";

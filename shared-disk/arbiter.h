@@ -63,9 +63,9 @@ enum tas_effect_kind { TAS_EFFECTS(FT_NAME) TAS_DO_COUNT };
 
 enum tas_op { TAS_OP_NONE, TAS_OP_FREE, TAS_OP_TAKE };
 enum tas_status {
-    TAS_OK,          /* done for certain */
-    TAS_MISCOMPARE,  /* WRITE: the record is another; nothing was written */
-    TAS_UNKNOWN,     /* error, time-out, cut connection: may have landed */
+    TAS_OK,         /* done for certain */
+    TAS_MISCOMPARE, /* WRITE: the record is another; nothing was written */
+    TAS_UNKNOWN,    /* error, time-out, cut connection: may have landed */
 };
 /* What the storage holds, positively read. ABSENT: the store answered that
  * it has no record of this VM; a store that is not there is TAS_UNKNOWN. */
@@ -78,17 +78,21 @@ struct tas_record {
     uint64_t generation; /* 0 when absent */
 };
 enum tas_result {
-    TAS_RES_NONE, TAS_RES_DONE, TAS_RES_TAKEN, TAS_RES_WON, TAS_RES_LOST,
+    TAS_RES_NONE,
+    TAS_RES_DONE,
+    TAS_RES_TAKEN,
+    TAS_RES_WON,
+    TAS_RES_LOST,
 };
 
 struct tas_event {
     enum tas_event_kind kind;
     ft_ns now;
-    enum tas_op op;           /* BEGIN */
-    uint64_t generation;      /* BEGIN */
-    uint32_t number;          /* READ, WROTE */
-    enum tas_status status;   /* READ, WROTE */
-    struct tas_record seen;   /* READ with TAS_OK */
+    enum tas_op op;         /* BEGIN */
+    uint64_t generation;    /* BEGIN */
+    uint32_t number;        /* READ, WROTE */
+    enum tas_status status; /* READ, WROTE */
+    struct tas_record seen; /* READ with TAS_OK */
 };
 
 struct tas_effect {
@@ -110,8 +114,8 @@ struct tas_timing {
     ft_ns io;    /* a back end that is silent for this long: unknown */
     ft_ns retry; /* pause before the next attempt */
 };
-#define TAS_TIMING_DEFAULT                                                 \
-    ((struct tas_timing){ .io = 1000 * FT_NS_PER_MS,                       \
+#define TAS_TIMING_DEFAULT                                                   \
+    ((struct tas_timing){ .io = 1000 * FT_NS_PER_MS,                         \
                           .retry = 50 * FT_NS_PER_MS })
 
 struct tas {
@@ -120,9 +124,9 @@ struct tas {
     enum tas_op op;
     enum tas_result result; /* of the last operation */
     uint64_t generation;
-    uint64_t highest;       /* generation ever seen: a lower one is stale */
-    uint32_t number;        /* of the last effect */
-    uint32_t attempts;      /* of this operation, for messages */
+    uint64_t highest;  /* generation ever seen: a lower one is stale */
+    uint32_t number;   /* of the last effect */
+    uint32_t attempts; /* of this operation, for messages */
     ft_ns until;
 };
 

@@ -15,8 +15,8 @@
 #define SIZE_name TAS_NAME_SIZE
 
 /* Where each field stands: TAS_AT_name. */
-#define F(type, field) TAS_AT_##field, \
-    TAS_LAST_##field = TAS_AT_##field + SIZE_##type - 1,
+#define F(type, field)                                                       \
+    TAS_AT_##field, TAS_LAST_##field = TAS_AT_##field + SIZE_##type - 1,
 enum { TAS_BLOCK_FIELDS(F) TAS_AT_END };
 #undef F
 _Static_assert(TAS_AT_END == TAS_AT_crc + 4, "crc is the last field");
@@ -106,14 +106,14 @@ static const char *tas_block_wrong(const struct tas_block *b,
     if (!name_ok(b->host)) {
         return "the owner's name is malformed";
     }
-    if (b->state == TAS_BLOCK_FREE
-        && (b->side != 0 || b->host[0] != '\0'
-            || !all_zero(b->nonce, sizeof(b->nonce)))) {
+    if (b->state == TAS_BLOCK_FREE &&
+        (b->side != 0 || b->host[0] != '\0' ||
+         !all_zero(b->nonce, sizeof(b->nonce)))) {
         return "a free record has an owner";
     }
-    if (b->state == TAS_BLOCK_OWNED
-        && (b->side == 0 || b->host[0] == '\0'
-            || all_zero(b->nonce, sizeof(b->nonce)))) {
+    if (b->state == TAS_BLOCK_OWNED &&
+        (b->side == 0 || b->host[0] == '\0' ||
+         all_zero(b->nonce, sizeof(b->nonce)))) {
         return "an owned record has no owner";
     }
     return NULL;

@@ -19,8 +19,7 @@ struct tas_block {
 };
 
 /* Fills out from b; magic, version and crc are set, not read. */
-void tas_block_encode(const struct tas_block *b,
-                      uint8_t out[TAS_BLOCK_SIZE]);
+void tas_block_encode(const struct tas_block *b, uint8_t out[TAS_BLOCK_SIZE]);
 /* Returns NULL, or the sentence that says what is wrong with the bytes (and
  * *b is zero then). length must be TAS_BLOCK_SIZE. */
 const char *tas_block_decode(struct tas_block *b, const uint8_t *p,

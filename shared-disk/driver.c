@@ -21,11 +21,11 @@ struct tas_driver {
     struct tas_store *store;
     struct ft_timer timer;
     char uri[TAS_URI_TEXT];
-    void (*decided)(struct tas_driver *d, enum tas_op op,
-                    uint64_t generation, enum tas_result result, void *arg);
+    void (*decided)(struct tas_driver *d, enum tas_op op, uint64_t generation,
+                    enum tas_result result, void *arg);
     void *arg;
     char trouble[FT_ERR_TEXT];
-    char owner[64];          /* that the last read told */
+    char owner[64]; /* that the last read told */
     unsigned depth;
     bool closed;
 };
@@ -86,7 +86,8 @@ static void note_trouble(struct tas_driver *d, const char *why)
     if (under_way(d) && strcmp(d->trouble, why)) {
         snprintf(d->trouble, sizeof(d->trouble), "%s", why);
         ft_warning("arbiter %s: %s of generation %llu is undecided: %s; "
-                   "trying again", d->uri, op_name(d->core.op),
+                   "trying again",
+                   d->uri, op_name(d->core.op),
                    (unsigned long long)d->core.generation, why);
     }
 }
@@ -130,11 +131,10 @@ static void on_timer(struct ft_timer *t, void *arg)
 }
 
 struct tas_driver *tas_driver_open(
-    struct ev_loop *loop, const char *uri, const ft_id *vm,
-    const ft_id *pair, enum tas_side side, const ft_id *nonce,
-    const char *host,
-    void (*decided)(struct tas_driver *d, enum tas_op op,
-                    uint64_t generation, enum tas_result result, void *arg),
+    struct ev_loop *loop, const char *uri, const ft_id *vm, const ft_id *pair,
+    enum tas_side side, const ft_id *nonce, const char *host,
+    void (*decided)(struct tas_driver *d, enum tas_op op, uint64_t generation,
+                    enum tas_result result, void *arg),
     void *arg, struct ft_err *err)
 {
     struct tas_driver *d = calloc(1, sizeof(*d));

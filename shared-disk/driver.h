@@ -23,11 +23,10 @@ struct tas_driver;
  * once for each operation; may begin the next or close d. Only the URI's form
  * is checked here. NULL: err. */
 struct tas_driver *tas_driver_open(
-    struct ev_loop *loop, const char *uri, const ft_id *vm,
-    const ft_id *pair, enum tas_side side, const ft_id *nonce,
-    const char *host,
-    void (*decided)(struct tas_driver *d, enum tas_op op,
-                    uint64_t generation, enum tas_result result, void *arg),
+    struct ev_loop *loop, const char *uri, const ft_id *vm, const ft_id *pair,
+    enum tas_side side, const ft_id *nonce, const char *host,
+    void (*decided)(struct tas_driver *d, enum tas_op op, uint64_t generation,
+                    enum tas_result result, void *arg),
     void *arg, struct ft_err *err);
 /* Drops what was under way (a write may still land). */
 void tas_driver_begin(struct tas_driver *d, enum tas_op op,
@@ -37,6 +36,6 @@ void tas_driver_stop(struct tas_driver *d);
  * nothing is under way or no attempt has failed. Lives until the next call
  * with d. NULL is allowed. */
 const char *tas_driver_trouble(const struct tas_driver *d);
-void tas_driver_close(struct tas_driver *d);   /* NULL is allowed */
+void tas_driver_close(struct tas_driver *d); /* NULL is allowed */
 
 #endif

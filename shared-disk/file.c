@@ -103,8 +103,7 @@ static ssize_t read_file(const char *path, void *to, size_t cap,
     if (fd < 0) {
         return ft_err_sys(err, errno, "arbiter %s: cannot read", path);
     }
-    while (used < cap &&
-           (n = read(fd, (char *)to + used, cap - used)) > 0) {
+    while (used < cap && (n = read(fd, (char *)to + used, cap - used)) > 0) {
         used += (size_t)n;
     }
     if (n < 0) {
@@ -125,14 +124,16 @@ int tas_file_id(const char *dir, char id[TAS_FILE_ID], struct ft_err *err)
     n = read_file(path, text, sizeof(text), err);
     if (n < 0) {
         if (err && err->code == ENOENT) {
-            ft_err_set(err, ENOENT, "arbiter %s: no mark here: the storage "
+            ft_err_set(err, ENOENT,
+                       "arbiter %s: no mark here: the storage "
                        "is not mounted, or the folder was never prepared "
-                       "with `lockstep arbiter format`", dir);
+                       "with `lockstep arbiter format`",
+                       dir);
         }
         return -1;
     }
-    if (n != prefix + TAS_FILE_ID ||
-        memcmp(text, MARK_TEXT, prefix) || text[n - 1] != '\n') {
+    if (n != prefix + TAS_FILE_ID || memcmp(text, MARK_TEXT, prefix) ||
+        text[n - 1] != '\n') {
         return ft_err_set(err, EINVAL, "arbiter %s: damaged, or not a mark",
                           path);
     }
@@ -164,16 +165,17 @@ static int look_before_format(const char *dir, bool *marked,
     while ((e = readdir(d))) {
         if (!strcmp(e->d_name, TAS_FILE_MARK)) {
             *marked = true;
-        } else if (e->d_name[0] != '.' &&
-                   strcmp(e->d_name, "lost+found")) {
+        } else if (e->d_name[0] != '.' && strcmp(e->d_name, "lost+found")) {
             snprintf(foreign, sizeof(foreign), "%.127s", e->d_name);
         }
     }
     closedir(d);
     if (!*marked && *foreign) {
-        return ft_err_set(err, ENOTEMPTY, "arbiter %s: the folder is in use "
+        return ft_err_set(err, ENOTEMPTY,
+                          "arbiter %s: the folder is in use "
                           "for something else (it has %s in it); name an "
-                          "empty one", dir, foreign);
+                          "empty one",
+                          dir, foreign);
     }
     return 0;
 }
@@ -216,7 +218,8 @@ static int move_aside(const char *dir, struct ft_err *err)
 int tas_file_format(const char *dir, bool force, char id[TAS_FILE_ID],
                     struct ft_err *err)
 {
-    char path[TAS_PATH_TEXT], temp[TAS_PATH_TEXT], fresh[TAS_FILE_ID], text[64];
+    char path[TAS_PATH_TEXT], temp[TAS_PATH_TEXT], fresh[TAS_FILE_ID],
+        text[64];
     bool marked;
     int n, rc;
 
@@ -224,9 +227,11 @@ int tas_file_format(const char *dir, bool force, char id[TAS_FILE_ID],
         return -1;
     }
     if (marked && !force) {
-        return ft_err_set(err, EEXIST, "arbiter %s: is marked already; "
+        return ft_err_set(err, EEXIST,
+                          "arbiter %s: is marked already; "
                           "formatting it anew (--force) takes the records "
-                          "of all its VMs away", dir);
+                          "of all its VMs away",
+                          dir);
     }
     if (marked && move_aside(dir, err) < 0) {
         return -1;
@@ -406,11 +411,12 @@ int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
         return -1;
     }
     if (strcmp(id, again)) {
-        return ft_err_set(err, EAGAIN, "arbiter %s: was formatted anew just "
-                          "now", dir);
+        return ft_err_set(err, EAGAIN,
+                          "arbiter %s: was formatted anew just "
+                          "now",
+                          dir);
     }
-    return kind == TAS_ABSENT ? 0
-                              : read_block(folder, kind, g, vm, b, err);
+    return kind == TAS_ABSENT ? 0 : read_block(folder, kind, g, vm, b, err);
 }
 
 int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err)
@@ -437,8 +443,8 @@ static enum tas_status look_who(const char *folder, enum tas_kind kind,
     }
     seen = tas_block_look(&b, who->pair, who->side);
     /* a free record of this pair is as good as ours: it says the same */
-    return (kind == TAS_OWNED ? seen.mine : seen.same_pair)
-           ? TAS_OK : TAS_MISCOMPARE;
+    return (kind == TAS_OWNED ? seen.mine : seen.same_pair) ? TAS_OK
+                                                            : TAS_MISCOMPARE;
 }
 
 /* Rule 4: the test-and-set itself is link(2); what its errors mean is in
@@ -458,7 +464,7 @@ static enum tas_status link_private(const char *private, const char *folder,
     }
     code = errno;
     if (stat(private, &st) == 0 && st.st_nlink == 2) {
-        return TAS_OK;                       /* it happened all the same */
+        return TAS_OK; /* it happened all the same */
     }
     if (code == EEXIST) {
         return look_who(folder, kind, g, who, err);
@@ -500,8 +506,9 @@ static int make_vm_folder(const char *dir, const char *folder,
     if (mkdir(folder, 0755) == 0) {
         return sync_folder(dir, err);
     }
-    return errno == EEXIST ? 0
-           : ft_err_sys(err, errno, "arbiter %s: cannot make", folder);
+    return errno == EEXIST
+             ? 0
+             : ft_err_sys(err, errno, "arbiter %s: cannot make", folder);
 }
 
 /* Records of a generation below: those of `expect` must not be changed by
@@ -512,7 +519,7 @@ static enum tas_status supersede(const char *folder,
                                  struct ft_err *err)
 {
     if (expect->kind != TAS_FREE) {
-        return TAS_OK;     /* owned, and no transition leaves it but ours */
+        return TAS_OK; /* owned, and no transition leaves it but ours */
     }
     return add_record(folder, TAS_OWNED, expect->generation, who, err);
 }

@@ -38,7 +38,7 @@
 #include "shared-disk/store.h"
 
 #define TAS_FILE_MARK "lockstep-arbiter"
-#define TAS_FILE_ID 33              /* 32 hex digits and a NUL */
+#define TAS_FILE_ID 33 /* 32 hex digits and a NUL */
 
 /* A URI; a VM's folder in DIR, or a hidden one of ours; a file in that. */
 #define TAS_URI_TEXT 513

@@ -52,8 +52,7 @@ struct contender {
 
 /* ---- meeting ---- */
 
-static int put_flag(struct contender *c, const char *name,
-                    struct ft_err *err)
+static int put_flag(struct contender *c, const char *name, struct ft_err *err)
 {
     char path[TAS_PATH_TEXT];
     int fd;
@@ -98,9 +97,11 @@ static int wait_flag(struct contender *c, const char *a, const char *b,
             return 1;
         }
         if (ft_monotonic() - since > c->wait_ms * FT_NS_PER_MS) {
-            return ft_err_set(err, ETIMEDOUT, "arbiter %s: the other "
+            return ft_err_set(err, ETIMEDOUT,
+                              "arbiter %s: the other "
                               "contender did not come within %u s (it waits "
-                              "for %s)", c->uri, c->wait_ms / 1000, a);
+                              "for %s)",
+                              c->uri, c->wait_ms / 1000, a);
         }
         poll_pause(since);
     }
@@ -118,8 +119,7 @@ static int find_other(struct contender *c)
     d = opendir(c->folder);
     while (d && (e = readdir(d))) {
         if (!strncmp(e->d_name, "nonce.", 6) &&
-            ft_unhex(nonce, e->d_name + 6) &&
-            strcmp(e->d_name + 6, c->me)) {
+            ft_unhex(nonce, e->d_name + 6) && strcmp(e->d_name + 6, c->me)) {
             ft_hex(c->other, nonce);
             n++;
         }
@@ -157,17 +157,20 @@ static int meet(struct contender *c, struct ft_err *err)
     }
     while ((n = find_other(c)) == 0) {
         if (ft_monotonic() - since > c->wait_ms * FT_NS_PER_MS) {
-            return ft_err_set(err, ETIMEDOUT, "arbiter %s: no other "
+            return ft_err_set(err, ETIMEDOUT,
+                              "arbiter %s: no other "
                               "contender within %u s; on two hosts run the "
-                              "same command on each", c->uri,
-                              c->wait_ms / 1000);
+                              "same command on each",
+                              c->uri, c->wait_ms / 1000);
         }
         usleep(2000);
     }
     if (n > 1) {
-        return ft_err_set(err, EBUSY, "arbiter %s: more than two contenders, "
+        return ft_err_set(err, EBUSY,
+                          "arbiter %s: more than two contenders, "
                           "or a test that was cut off: remove %s or choose "
-                          "another name", c->uri, c->folder);
+                          "another name",
+                          c->uri, c->folder);
     }
     c->leads = strcmp(c->me, c->other) < 0;
     c->who.side = c->leads ? TAS_SIDE_PRIMARY : TAS_SIDE_BACKUP;
@@ -199,7 +202,8 @@ static int put_free(struct contender *c, uint64_t g, struct ft_err *err)
     }
     status = tas_file_write(c->dir, &c->who, &seen, TAS_FREE, g, err);
     if (status == TAS_MISCOMPARE) {
-        return ft_err_set(err, EIO, "arbiter %s: round %llu: the free record "
+        return ft_err_set(err, EIO,
+                          "arbiter %s: round %llu: the free record "
                           "could not be written, another one is there",
                           c->uri, (unsigned long long)g);
     }
@@ -219,10 +223,11 @@ static int await_free(struct contender *c, uint64_t g, struct ft_err *err)
             return 0;
         }
         if (ft_monotonic() - since > c->wait_ms * FT_NS_PER_MS) {
-            return ft_err_set(err, ETIMEDOUT, "arbiter %s: round %llu: the "
+            return ft_err_set(err, ETIMEDOUT,
+                              "arbiter %s: round %llu: the "
                               "other contender's record does not show up: "
-                              "do both look at the same folder?", c->uri,
-                              (unsigned long long)g);
+                              "do both look at the same folder?",
+                              c->uri, (unsigned long long)g);
         }
         poll_pause(since);
     }
@@ -243,7 +248,8 @@ static int try_to_win(struct contender *c, uint64_t g, struct ft_err *err)
             return seen.generation == g && seen.mine;
         }
         if (seen.generation < g) {
-            return ft_err_set(err, EIO, "arbiter %s: round %llu: a stale "
+            return ft_err_set(err, EIO,
+                              "arbiter %s: round %llu: a stale "
                               "read: the record was seen newer before",
                               c->uri, (unsigned long long)g);
         }
@@ -252,8 +258,10 @@ static int try_to_win(struct contender *c, uint64_t g, struct ft_err *err)
             return 1;
         }
     }
-    return ft_err_set(err, EIO, "arbiter %s: round %llu: still undecided "
-                      "after %d tries", c->uri, (unsigned long long)g, tries);
+    return ft_err_set(err, EIO,
+                      "arbiter %s: round %llu: still undecided "
+                      "after %d tries",
+                      c->uri, (unsigned long long)g, tries);
 }
 
 static int take_timed(struct contender *c, uint64_t g, struct ft_err *err)
@@ -269,8 +277,7 @@ static int take_timed(struct contender *c, uint64_t g, struct ft_err *err)
     return won;
 }
 
-static int start_together(struct contender *c, unsigned g,
-                          struct ft_err *err)
+static int start_together(struct contender *c, unsigned g, struct ft_err *err)
 {
     char go[32], ready[64];
 
@@ -281,7 +288,7 @@ static int start_together(struct contender *c, unsigned g,
             put_flag(c, go, err) < 0) {
             return -1;
         }
-        usleep((g * 37 % 16) * 25);     /* 0 to 375 us: sweep the overlap */
+        usleep((g * 37 % 16) * 25); /* 0 to 375 us: sweep the overlap */
         return 0;
     }
     snprintf(ready, sizeof(ready), "ready.%u.%s", g, c->me);
@@ -332,7 +339,7 @@ static int run_round(struct contender *c, unsigned g, struct ft_err *err)
         return -1;
     }
     if (g > 1) {
-        forget_flags(c, g - 1);      /* the other is past it for certain */
+        forget_flags(c, g - 1); /* the other is past it for certain */
     }
     c->r.rounds++;
     c->r.won += won == 1;
@@ -340,15 +347,18 @@ static int run_round(struct contender *c, unsigned g, struct ft_err *err)
     c->r.both += won && they_won;
     c->r.none += !won && !they_won;
     if (won == they_won) {
-        return ft_err_set(err, EIO, "arbiter %s: round %u: %s: its "
+        return ft_err_set(err, EIO,
+                          "arbiter %s: round %u: %s: its "
                           "test-and-set is not atomic; do not use this "
-                          "storage", c->uri, g,
+                          "storage",
+                          c->uri, g,
                           won ? "both contenders were told that they won"
-                          : "neither contender won");
+                              : "neither contender won");
     }
     if (seen.generation == g &&
         (seen.kind != TAS_OWNED || seen.mine != (won == 1))) {
-        return ft_err_set(err, EIO, "arbiter %s: round %u: the record does "
+        return ft_err_set(err, EIO,
+                          "arbiter %s: round %u: the record does "
                           "not name the winner; do not use this storage",
                           c->uri, g);
     }
@@ -460,8 +470,10 @@ int tas_selftest_run(const struct tas_selftest *t,
         return -1;
     }
     if (t->with && (strchr(t->with, '/') || strlen(t->with) > 48)) {
-        return ft_err_set(err, EINVAL, "arbiter test %s: a name of at most "
-                          "48 bytes without '/' is needed", t->with);
+        return ft_err_set(err, EINVAL,
+                          "arbiter test %s: a name of at most "
+                          "48 bytes without '/' is needed",
+                          t->with);
     }
     if (t->with) {
         snprintf(name, sizeof(name), "%s", t->with);
@@ -470,8 +482,9 @@ int tas_selftest_run(const struct tas_selftest *t,
     }
     snprintf(c.folder, sizeof(c.folder), "%s/.selftest-%s", c.dir, name);
     c.rounds = t->rounds ? t->rounds : DEFAULT_ROUNDS;
-    c.wait_ms = !t->with ? ONE_HOST_WAIT_MS
-                : t->wait_ms ? t->wait_ms : TWO_HOSTS_WAIT_MS;
+    c.wait_ms = !t->with   ? ONE_HOST_WAIT_MS
+              : t->wait_ms ? t->wait_ms
+                           : TWO_HOSTS_WAIT_MS;
     c.progress = t->progress;
     c.arg = t->arg;
     snprintf(c.who.host, sizeof(c.who.host), "%.60s-a",

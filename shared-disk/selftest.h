@@ -14,23 +14,23 @@
 
 struct tas_selftest {
     const char *uri;
-    unsigned rounds;             /* 0: 200 */
-    const char *host;            /* for the owner's name; "a"/"b" added */
+    unsigned rounds;  /* 0: 200 */
+    const char *host; /* for the owner's name; "a"/"b" added */
     /* Two hosts: the same name for both runs, e.g. "test-1". The first to
      * come waits for the other in the folder. NULL: two processes of this
      * host. */
     const char *with;
-    unsigned wait_ms;            /* two hosts: for the other; 0: 60,000 */
+    unsigned wait_ms; /* two hosts: for the other; 0: 60,000 */
     /* After each round; may be NULL. */
     void (*progress)(unsigned round, unsigned rounds, void *arg);
     void *arg;
 };
 
 struct tas_selftest_result {
-    unsigned rounds;             /* carried out */
-    unsigned won, lost;          /* by this contender (one host: the first) */
-    unsigned both, none;         /* rounds with two winners, with none */
-    double mean_ms, worst_ms;    /* of one test-and-set */
+    unsigned rounds;          /* carried out */
+    unsigned won, lost;       /* by this contender (one host: the first) */
+    unsigned both, none;      /* rounds with two winners, with none */
+    double mean_ms, worst_ms; /* of one test-and-set */
 };
 
 /* Blocks. 0: the store can be trusted; -1: err says what was seen. */

@@ -15,7 +15,7 @@
 #include "shared-disk/file.h"
 
 struct job {
-    struct tas_store *store;     /* used in the loop only */
+    struct tas_store *store; /* used in the loop only */
     struct tas_effect effect;
     struct tas_who who;
     char dir[TAS_URI_TEXT];
@@ -92,8 +92,7 @@ static void run_job(void *arg)
         run_read(j);
     } else {
         j->answer.kind = TAS_EV_WROTE;
-        j->answer.status = tas_file_write(j->dir, &j->who,
-                                          &j->effect.expect,
+        j->answer.status = tas_file_write(j->dir, &j->who, &j->effect.expect,
                                           j->effect.desired,
                                           j->effect.generation,
                                           &j->answer.err);
@@ -124,7 +123,7 @@ static void submit_job(struct tas_store *s, const struct tas_effect *effect)
     struct job *j = calloc(1, sizeof(*j));
 
     if (!j) {
-        return;                  /* the core's time-out tries again */
+        return; /* the core's time-out tries again */
     }
     j->store = s;
     j->effect = *effect;

@@ -22,18 +22,18 @@
 struct tas_who {
     uint8_t vm[16];
     uint8_t pair[16];
-    uint8_t side;         /* of that pair: enum tas_side */
-    uint8_t nonce[16];    /* of this incarnation of the agent; not zero */
+    uint8_t side;      /* of that pair: enum tas_side */
+    uint8_t nonce[16]; /* of this incarnation of the agent; not zero */
     char host[64];
 };
 
 struct tas_answer {
-    enum tas_event_kind kind;    /* TAS_EV_READ or TAS_EV_WROTE */
+    enum tas_event_kind kind; /* TAS_EV_READ or TAS_EV_WROTE */
     uint32_t number;
     enum tas_status status;
-    struct tas_record seen;      /* READ with TAS_OK */
-    char owner[64];              /* READ: the owner's host, or "" */
-    struct ft_err err;           /* TAS_UNKNOWN: why; for messages */
+    struct tas_record seen; /* READ with TAS_OK */
+    char owner[64];         /* READ: the owner's host, or "" */
+    struct ft_err err;      /* TAS_UNKNOWN: why; for messages */
 };
 
 struct tas_store;

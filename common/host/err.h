@@ -12,8 +12,8 @@
 #define FT_ERR_TEXT 512
 
 struct ft_err {
-    int code;                 /* an errno value; never 0 after a failure */
-    char text[FT_ERR_TEXT];   /* cut, never overrun */
+    int code;               /* an errno value; never 0 after a failure */
+    char text[FT_ERR_TEXT]; /* cut, never overrun */
 };
 
 /* Each returns -1, so that a caller can return it. err may be NULL. errno is

@@ -58,8 +58,7 @@ static size_t take_fds(struct msghdr *msg, int *fds, size_t max, int *excess)
     for (cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
         size_t i, n;
 
-        if (cmsg->cmsg_level != SOL_SOCKET ||
-            cmsg->cmsg_type != SCM_RIGHTS) {
+        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS) {
             continue;
         }
         n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -105,8 +104,10 @@ ssize_t ft_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max_fds,
         while (*nfds) {
             close(fds[--*nfds]);
         }
-        return ft_err_set(err, EMSGSIZE, "UNIX socket: a message of more "
-                          "than %zu bytes or %zu descriptors", cap, max_fds);
+        return ft_err_set(err, EMSGSIZE,
+                          "UNIX socket: a message of more "
+                          "than %zu bytes or %zu descriptors",
+                          cap, max_fds);
     }
     return n;
 }
@@ -119,9 +120,10 @@ static int fill_address(struct sockaddr_un *sun, const char *path,
     memset(sun, 0, sizeof(*sun));
     sun->sun_family = AF_UNIX;
     if (!n || n >= sizeof(sun->sun_path)) {
-        return ft_err_set(err, ENAMETOOLONG, "UNIX socket %s: a path must "
-                          "have 1 to %zu bytes", path,
-                          sizeof(sun->sun_path) - 1);
+        return ft_err_set(err, ENAMETOOLONG,
+                          "UNIX socket %s: a path must "
+                          "have 1 to %zu bytes",
+                          path, sizeof(sun->sun_path) - 1);
     }
     memcpy(sun->sun_path, path, n);
     return 0;
@@ -141,14 +143,18 @@ int ft_unix_listen(const char *path, int type, unsigned mode,
         struct ft_err ignored;
 
         if (!S_ISSOCK(st.st_mode)) {
-            return ft_err_set(err, EEXIST, "UNIX socket %s: a file that is "
-                              "not a socket is in the way", path);
+            return ft_err_set(err, EEXIST,
+                              "UNIX socket %s: a file that is "
+                              "not a socket is in the way",
+                              path);
         }
         fd = ft_unix_connect(path, type, &ignored);
         if (fd >= 0) {
             close(fd);
-            return ft_err_set(err, EADDRINUSE, "UNIX socket %s: another "
-                              "process listens on it", path);
+            return ft_err_set(err, EADDRINUSE,
+                              "UNIX socket %s: another "
+                              "process listens on it",
+                              path);
         }
         unlink(path);
     }

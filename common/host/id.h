@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <uuid.h>
 
-#define FT_HEX_TEXT 33              /* 32 digits and a NUL */
+#define FT_HEX_TEXT 33 /* 32 digits and a NUL */
 
 /* False unless text is a UUID as libvirt writes it, in lower case: it names
  * files, so there is one way to write it. */

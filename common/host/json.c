@@ -68,7 +68,8 @@ static int wait_for(int fd, short events, int timeout_ms, struct ft_err *err)
     if (!rc) {
         return ft_err_set(err, ETIMEDOUT, "%s within %d ms",
                           events == POLLIN ? "no answer"
-                          : "the other side takes nothing", timeout_ms);
+                                           : "the other side takes nothing",
+                          timeout_ms);
     }
     return 0;
 }
@@ -83,7 +84,7 @@ int ft_json_client_send(int fd, json_t *msg, struct ft_err *err)
         return ft_err_set(err, EINVAL, "request: not representable as JSON");
     }
     n = strlen(text);
-    text[n++] = '\n';          /* in place of the NUL; n counts */
+    text[n++] = '\n'; /* in place of the NUL; n counts */
     while (done < n) {
         ssize_t sent = send(fd, text + done, n - done, MSG_NOSIGNAL);
 
@@ -136,8 +137,8 @@ static int take_buffered(struct ft_json_reader *r, json_t **line,
 int ft_json_reader_next(struct ft_json_reader *r, json_t **line,
                         int timeout_ms, struct ft_err *err)
 {
-    ft_ns end = ft_monotonic() + (timeout_ms > 0 ? timeout_ms : 0) *
-                FT_NS_PER_MS;
+    ft_ns end = ft_monotonic() +
+                (timeout_ms > 0 ? timeout_ms : 0) * FT_NS_PER_MS;
 
     if (!r->buf && !(r->buf = malloc(FT_JSON_LINE_MAX))) {
         return ft_err_set(err, ENOMEM, "no memory for an answer");

@@ -36,7 +36,7 @@ struct ft_json_reader {
     size_t used;
     char *buf;
 };
-void ft_json_reader_init(struct ft_json_reader *r, int fd);   /* borrows fd */
+void ft_json_reader_init(struct ft_json_reader *r, int fd); /* borrows fd */
 /* 1: *line (gives it), 0: the other side closed, -1: err. */
 int ft_json_reader_next(struct ft_json_reader *r, json_t **line,
                         int timeout_ms, struct ft_err *err);

@@ -45,7 +45,8 @@ static const char *const level_names[] = {
     [FT_LOG_DEBUG] = "debug",
 };
 _Static_assert(sizeof(level_names) / sizeof(level_names[0]) ==
-               FT_LOG_DEBUG + 1, "a name for each level");
+                   FT_LOG_DEBUG + 1,
+               "a name for each level");
 
 int ft_log_open(const struct ft_log_config *config, struct ft_err *err)
 {
@@ -113,10 +114,10 @@ static size_t put_head(char *to, size_t cap, enum ft_log_level level)
     clock_gettime(CLOCK_MONOTONIC, &mono);
     gmtime_r(&wall.tv_sec, &tm);
     n = strftime(to, cap, "%Y-%m-%dT%H:%M:%S", &tm);
-    n += (size_t)snprintf(to + n, cap - n, ".%06ldZ %lld.%06ld %s %s: ",
-                          wall.tv_nsec / 1000, (long long)mono.tv_sec,
-                          mono.tv_nsec / 1000, the_log.program,
-                          level_names[level]);
+    n += (size_t)snprintf(to + n, cap - n,
+                          ".%06ldZ %lld.%06ld %s %s: ", wall.tv_nsec / 1000,
+                          (long long)mono.tv_sec, mono.tv_nsec / 1000,
+                          the_log.program, level_names[level]);
     return n < cap ? n : cap - 1;
 }
 
@@ -171,8 +172,8 @@ void ft_log_dump(const char *why)
     pthread_mutex_lock(&the_log.lock);
     head = put_head(line, sizeof(line) / 2, FT_LOG_INFO);
     snprintf(line + head, sizeof(line) - head,
-             "log: %u recent lines of detail, because of %s\n",
-             the_log.used, why);
+             "log: %u recent lines of detail, because of %s\n", the_log.used,
+             why);
     write_out(line, strlen(line));
     for (i = 0; i < the_log.used; i++) {
         unsigned at = (the_log.next + RING_LINES - the_log.used + i) %

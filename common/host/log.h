@@ -27,10 +27,10 @@ enum ft_log_level {
 };
 
 struct ft_log_config {
-    const char *program;          /* borrowed for ever: a literal, argv[0] */
-    const char *file;             /* NULL: none. Appended to, mode 0640 */
-    int to_stderr;                /* write to stderr too */
-    enum ft_log_level level;      /* up to this level is written out */
+    const char *program;     /* borrowed for ever: a literal, argv[0] */
+    const char *file;        /* NULL: none. Appended to, mode 0640 */
+    int to_stderr;           /* write to stderr too */
+    enum ft_log_level level; /* up to this level is written out */
 };
 
 /* Start. Without it messages up to info go to stderr. May be called again,

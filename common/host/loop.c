@@ -122,8 +122,7 @@ void ft_listener_init(struct ft_listener *l, struct ev_loop *loop, int fd,
 
 int ft_listener_accept(struct ft_listener *l)
 {
-    int fd = accept4(l->watch.w.fd, NULL, NULL,
-                     SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(l->watch.w.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
                    errno == ENOBUFS)) {

@@ -17,29 +17,40 @@ struct option {
     const char *section, *key;
     enum option_type type;
     size_t offset;
-    const char *text, *allowed;     /* TYPE_TEXT */
-    int64_t number, min, max;       /* TYPE_NUMBER */
+    const char *text, *allowed; /* TYPE_TEXT */
+    int64_t number, min, max;   /* TYPE_NUMBER */
     const char *unit, *meaning;
 };
 
 static const struct option options[] = {
-#define STR(s, k, def, words, u, m)                                        \
-    { .section = #s, .key = #k, .type = TYPE_TEXT,                         \
-      .offset = offsetof(struct ft_options, s##_##k), .text = def,         \
-      .allowed = words, .unit = u, .meaning = m },
-#define INT(s, k, def, lo, hi, u, m)                                       \
-    { .section = #s, .key = #k, .type = TYPE_NUMBER,                       \
-      .offset = offsetof(struct ft_options, s##_##k), .number = def,       \
-      .min = lo, .max = hi, .unit = u, .meaning = m },
+#define STR(s, k, def, words, u, m)                                          \
+    { .section = #s,                                                         \
+      .key = #k,                                                             \
+      .type = TYPE_TEXT,                                                     \
+      .offset = offsetof(struct ft_options, s##_##k),                        \
+      .text = def,                                                           \
+      .allowed = words,                                                      \
+      .unit = u,                                                             \
+      .meaning = m },
+#define INT(s, k, def, lo, hi, u, m)                                         \
+    { .section = #s,                                                         \
+      .key = #k,                                                             \
+      .type = TYPE_NUMBER,                                                   \
+      .offset = offsetof(struct ft_options, s##_##k),                        \
+      .number = def,                                                         \
+      .min = lo,                                                             \
+      .max = hi,                                                             \
+      .unit = u,                                                             \
+      .meaning = m },
     FT_OPTIONS(STR, INT)
 #undef STR
 #undef INT
 };
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
 
-#define STR(s, k, def, words, u, m)                                        \
+#define STR(s, k, def, words, u, m)                                          \
     _Static_assert(sizeof(def) <= FT_OPTION_TEXT, "the default fits");
-#define INT(s, k, def, lo, hi, u, m)                                       \
+#define INT(s, k, def, lo, hi, u, m)                                         \
     _Static_assert((lo) <= (def) && (def) <= (hi), "the default is allowed");
 FT_OPTIONS(STR, INT)
 #undef STR
@@ -118,7 +129,8 @@ static int assign(struct ft_options *o, const struct option *d,
         errno = 0;
         v = strtoll(value, &end, 10);
         if (errno || end == value || *end || v < d->min || v > d->max) {
-            return ft_err_set(err, EINVAL, "[%s] %s=%s: must be a whole "
+            return ft_err_set(err, EINVAL,
+                              "[%s] %s=%s: must be a whole "
                               "number from %" PRId64 " to %" PRId64 " (%s)",
                               d->section, d->key, value, d->min, d->max,
                               d->unit);
@@ -154,8 +166,10 @@ static int say_unknown(const char *section, const char *key,
         }
     }
     if (n) {
-        return ft_err_set(err, EINVAL, "[%s] %s: unknown setting; this "
-                          "section has %s", section, key, known);
+        return ft_err_set(err, EINVAL,
+                          "[%s] %s: unknown setting; this "
+                          "section has %s",
+                          section, key, known);
     }
     for (i = 0; i < N_SECTIONS && n < sizeof(known); i++) {
         n += (size_t)snprintf(known + n, sizeof(known) - n, "%s[%s]",
@@ -169,7 +183,8 @@ static int say_unknown(const char *section, const char *key,
 static int check_together(const struct ft_options *o, struct ft_err *err)
 {
     if (o->failover_lease_ms > o->failover_detect_ms) {
-        return ft_err_set(err, EINVAL, "[failover] lease_ms=%" PRId64
+        return ft_err_set(err, EINVAL,
+                          "[failover] lease_ms=%" PRId64
                           ": must not be above detect_ms=%" PRId64
                           ", or a go-live waits for the lease",
                           o->failover_lease_ms, o->failover_detect_ms);
@@ -180,9 +195,9 @@ static int check_together(const struct ft_options *o, struct ft_err *err)
 struct parse {
     struct ft_options *o;
     FILE *in;
-    int line;              /* that was read last */
+    int line; /* that was read last */
     bool given[N_OPTIONS];
-    struct ft_err err;     /* the first that our own checks found */
+    struct ft_err err; /* the first that our own checks found */
     int err_line;
 };
 
@@ -262,7 +277,8 @@ int ft_options_load(struct ft_options *o, const char *file,
     if (line || p.err.code) {
         if (!p.err.code || (line && line < p.err_line)) {
             p.err_line = line;
-            ft_err_set(&p.err, EINVAL, "neither a [section] nor a "
+            ft_err_set(&p.err, EINVAL,
+                       "neither a [section] nor a "
                        "setting=value");
         }
         return ft_err_set(err, EINVAL, "%s:%d: %s", path, p.err_line,
@@ -283,8 +299,10 @@ int ft_options_set(struct ft_options *o, const char *assignment,
 
     if (sscanf(assignment, "%31[a-z].%31[a-z_]=%n", section, key, &n) != 2 ||
         !n) {
-        return ft_err_set(err, EINVAL, "%s: not of the form "
-                          "section.key=value", assignment);
+        return ft_err_set(err, EINVAL,
+                          "%s: not of the form "
+                          "section.key=value",
+                          assignment);
     }
     d = find_option(section, key);
     if (!d) {
@@ -349,7 +367,7 @@ void ft_options_help(FILE *to)
     size_t s, i;
 
     fprintf(to, "Settings in " FT_CONFIG_DEFAULT
-            " (or --config FILE), with their defaults:\n");
+                " (or --config FILE), with their defaults:\n");
     for (s = 0; s < N_SECTIONS; s++) {
         fprintf(to, "\n[%s]  %s\n", sections[s].name, sections[s].meaning);
         for (i = 0; i < N_OPTIONS; i++) {
@@ -370,7 +388,7 @@ void ft_options_sample(FILE *to)
     size_t s, i;
 
     fprintf(to, "# lockstepd.conf: every setting with its default.\n"
-            "# A comment starts a line of its own.\n");
+                "# A comment starts a line of its own.\n");
     for (s = 0; s < N_SECTIONS; s++) {
         fprintf(to, "\n# %s\n[%s]\n", sections[s].meaning, sections[s].name);
         for (i = 0; i < N_OPTIONS; i++) {

@@ -16,9 +16,9 @@
 
 /* One flat struct; a setting is the member section_key, e.g. host_name. */
 struct ft_options {
-#define STR(section, key, def, allowed, unit, meaning)                     \
+#define STR(section, key, def, allowed, unit, meaning)                       \
     char section##_##key[FT_OPTION_TEXT];
-#define INT(section, key, def, min, max, unit, meaning)                    \
+#define INT(section, key, def, min, max, unit, meaning)                      \
     int64_t section##_##key;
     FT_OPTIONS(STR, INT)
 #undef STR
@@ -35,7 +35,7 @@ int ft_options_load(struct ft_options *o, const char *file,
 /* One setting, as in "host.port=16521". */
 int ft_options_set(struct ft_options *o, const char *assignment,
                    struct ft_err *err);
-void ft_options_help(FILE *to);     /* for --help */
-void ft_options_sample(FILE *to);   /* a commented file of defaults */
+void ft_options_help(FILE *to);   /* for --help */
+void ft_options_sample(FILE *to); /* a commented file of defaults */
 
 #endif

@@ -30,7 +30,7 @@ struct ft_worker {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct queue todo, finished;
-    bool orphaned;               /* the owner has gone; drop what is left */
+    bool orphaned; /* the owner has gone; drop what is left */
     void (*drop)(void *job);
     struct ev_loop *loop;
     ev_async async;

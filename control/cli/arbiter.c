@@ -32,7 +32,8 @@ static int arbiter_usage(FILE *to)
           "       have one winner. --with NAME: run it on both hosts at the "
           "same time with\n"
           "       the same NAME; else both contenders are on this host.\n"
-          "Without URI the one of lockstepd.conf is taken.\n", to);
+          "Without URI the one of lockstepd.conf is taken.\n",
+          to);
     return to == stdout ? CLI_OK : CLI_USAGE;
 }
 
@@ -47,8 +48,9 @@ static int format(const char *dir, bool force)
     char id[TAS_FILE_ID];
     struct ft_err err;
 
-    if (tas_file_format(dir, force, id, &err) < 0)
+    if (tas_file_format(dir, force, id, &err) < 0) {
         return arbiter_failed(&err);
+    }
     printf("%s is an arbiter, id %s\n"
            "Set [arbiter] uri=file:%s in lockstepd.conf on both hosts.\n",
            dir, id, dir);
@@ -80,38 +82,45 @@ static int show(const char *dir)
     struct ft_err err;
     unsigned n = 0;
 
-    if (tas_file_id(dir, id, &err) < 0)
+    if (tas_file_id(dir, id, &err) < 0) {
         return arbiter_failed(&err);
+    }
     printf("arbiter file:%s, id %s\n", dir, id);
-    if (tas_file_each(dir, show_record, &n, &err) < 0)
+    if (tas_file_each(dir, show_record, &n, &err) < 0) {
         return arbiter_failed(&err);
-    if (!n)
+    }
+    if (!n) {
         puts("no records");
+    }
     return CLI_OK;
 }
 
 static void progress(unsigned round, unsigned rounds, void *arg)
 {
     (void)arg;
-    if (isatty(STDERR_FILENO) && (round % 10 == 0 || round == rounds))
+    if (isatty(STDERR_FILENO) && (round % 10 == 0 || round == rounds)) {
         fprintf(stderr, "\r%u of %u rounds%s", round, rounds,
                 round == rounds ? "\n" : "");
+    }
 }
 
 static int test(const struct ft_options *o, const char *uri, unsigned rounds,
                 const char *with)
 {
-    struct tas_selftest t = { .uri = uri, .rounds = rounds,
-                              .host = o->host_name, .with = with,
+    struct tas_selftest t = { .uri = uri,
+                              .rounds = rounds,
+                              .host = o->host_name,
+                              .with = with,
                               .progress = progress };
     struct tas_selftest_result r;
     struct ft_err err;
 
-    if (tas_selftest_run(&t, &r, &err) < 0)
+    if (tas_selftest_run(&t, &r, &err) < 0) {
         return arbiter_failed(&err);
+    }
     printf("%s: %u rounds, exactly one winner in each (%u here); "
-           "test-and-set %.1f ms on average, %.1f ms at worst\n", uri,
-           r.rounds, r.won, r.mean_ms, r.worst_ms);
+           "test-and-set %.1f ms on average, %.1f ms at worst\n",
+           uri, r.rounds, r.won, r.mean_ms, r.worst_ms);
     return CLI_OK;
 }
 
@@ -119,7 +128,7 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
         { "force", 0, NULL, 'f' }, { "rounds", 1, NULL, 'r' },
-        { "with", 1, NULL, 'w' }, { "help", 0, NULL, 'h' },
+        { "with", 1, NULL, 'w' },  { "help", 0, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
     const char *what = argv[0], *uri, *dir, *with = NULL;
@@ -129,32 +138,37 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
     unsigned long rounds = 0;
     int c;
 
-    optind = 0;   /* glibc: begin anew */
+    optind = 0; /* glibc: begin anew */
     while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-        if (c == 'f')
+        if (c == 'f') {
             force = true;
-        else if (c == 'r') {
+        } else if (c == 'r') {
             rounds = strtoul(optarg, &end, 10);
             if (*optarg < '1' || *optarg > '9' || *end || rounds > 10000) {
                 fputs("lockstep: --rounds: a number from 1 to 10000\n",
                       stderr);
                 return CLI_USAGE;
             }
-        } else if (c == 'w')
+        } else if (c == 'w') {
             with = optarg;
-        else
+        } else {
             return arbiter_usage(c == 'h' ? stdout : stderr);
+        }
     }
-    if (!what || optind < argc - 1)
+    if (!what || optind < argc - 1) {
         return arbiter_usage(stderr);
-    if (!strcmp(what, "help") || !strcmp(what, "--help"))
+    }
+    if (!strcmp(what, "help") || !strcmp(what, "--help")) {
         return arbiter_usage(stdout);
+    }
     uri = optind < argc ? argv[optind] : o->arbiter_uri;
-    if (optind == argc && !strcmp(what, "format"))
+    if (optind == argc && !strcmp(what, "format")) {
         return arbiter_usage(stderr);
+    }
     if (!*uri) {
         fputs("lockstep: no arbiter is named: name one, or set [arbiter] "
-              "uri= in lockstepd.conf\n", stderr);
+              "uri= in lockstepd.conf\n",
+              stderr);
         return CLI_USAGE;
     }
     if (*uri == '/') {
@@ -162,13 +176,17 @@ int cli_arbiter(const struct ft_options *o, int argc, char **argv)
         uri = full;
     }
     dir = tas_file_dir(uri, &err);
-    if (!dir)
+    if (!dir) {
         return arbiter_failed(&err);
-    if (!strcmp(what, "format"))
+    }
+    if (!strcmp(what, "format")) {
         return format(dir, force);
-    if (!strcmp(what, "show"))
+    }
+    if (!strcmp(what, "show")) {
         return show(dir);
-    if (!strcmp(what, "test"))
+    }
+    if (!strcmp(what, "test")) {
         return test(o, uri, (unsigned)rounds, with);
+    }
     return arbiter_usage(stderr);
 }

@@ -11,9 +11,9 @@
 /* What lockstep exits with. */
 enum cli_exit {
     CLI_OK = 0,
-    CLI_FAILED = 1,        /* refused, or it did not work; stderr says why */
-    CLI_USAGE = 2,         /* the command line is wrong */
-    CLI_NO_DAEMON = 3,     /* lockstepd does not answer */
+    CLI_FAILED = 1,    /* refused, or it did not work; stderr says why */
+    CLI_USAGE = 2,     /* the command line is wrong */
+    CLI_NO_DAEMON = 3, /* lockstepd does not answer */
     CLI_INTERRUPTED = 130,
 };
 

@@ -48,15 +48,16 @@ static const char usage_text[] =
     "3 lockstepd does not answer; 130 interrupted, and taken back.\n";
 
 #define ASK_MS 200
-#define STATUS_S 60       /* lockstepd itself gives libvirtd less */
+#define STATUS_S 60 /* lockstepd itself gives libvirtd less */
 
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number)
 {
     (void)number;
-    if (interrupted)
-        _exit(CLI_INTERRUPTED);   /* it does not wait for the answer */
+    if (interrupted) {
+        _exit(CLI_INTERRUPTED); /* it does not wait for the answer */
+    }
     interrupted = 1;
 }
 
@@ -68,16 +69,18 @@ static int fail(enum cli_exit code, const char *message)
 
 static int usage(const char *command, const char *what)
 {
-    fprintf(stderr, "lockstep: %s%s%s; 'lockstep --help' shows the "
-            "commands\n", command, *command ? ": " : "", what);
+    fprintf(stderr,
+            "lockstep: %s%s%s; 'lockstep --help' shows the "
+            "commands\n",
+            command, *command ? ": " : "", what);
     return CLI_USAGE;
 }
 
 /* Behind the options there is one domain. */
 static int no_domain(const char *command, int left)
 {
-    return usage(command, left < 1 ? "no DOMAIN is named"
-                                   : "one DOMAIN at a time");
+    return usage(command,
+                 left < 1 ? "no DOMAIN is named" : "one DOMAIN at a time");
 }
 
 /* ---- asking ------------------------------------------------------------- */
@@ -93,17 +96,19 @@ static void print_line(const json_t *o, bool json)
     } else if (p) {
         int percent = (int)json_integer_value(json_object_get(p, "percent"));
 
-        if (percent >= 0)
+        if (percent >= 0) {
             printf("%-6s %3d %%  %s\n", ft_json_text(p, "phase"), percent,
                    ft_json_text(p, "text"));
-        else
+        } else {
             printf("%-6s        %s\n", ft_json_text(p, "phase"),
                    ft_json_text(p, "text"));
+        }
     } else if (*kind) {
         printf("%-8s  %s: %s\n", kind, ft_json_text(o, "object"),
                ft_json_text(o, "text"));
-        if (*ft_json_text(o, "action"))
+        if (*ft_json_text(o, "action")) {
             printf("%-8s    %s\n", "", ft_json_text(o, "action"));
+        }
     }
     fflush(stdout);
 }
@@ -126,8 +131,10 @@ static int ask(const struct ft_options *o, json_t *q, bool json,
     fd = ft_json_client_open(path, &err);
     if (fd < 0) {
         snprintf(message, sizeof(message), "lockstepd does not answer: %s%s",
-                 err.text, err.code == EACCES || err.code == EPERM
-                 ? ": are you root?" : ": is it running?");
+                 err.text,
+                 err.code == EACCES || err.code == EPERM
+                     ? ": are you root?"
+                     : ": is it running?");
         json_decref(q);
         return fail(CLI_NO_DAEMON, message);
     }
@@ -140,27 +147,32 @@ static int ask(const struct ft_options *o, json_t *q, bool json,
             told = true;
             shutdown(fd, SHUT_WR);
             fputs("lockstep: interrupted; taking back what is not finished "
-                  "(again: without waiting)\n", stderr);
+                  "(again: without waiting)\n",
+                  stderr);
         }
         if (n < 0 && err.code == ETIMEDOUT) {
             n = 0;
             waited += ASK_MS;
-            if (!patience_s || waited < patience_s * 1000)
+            if (!patience_s || waited < patience_s * 1000) {
                 continue;
+            }
             rc = fail(CLI_NO_DAEMON, "lockstepd does not answer: it hangs, "
-                      "or is stopped");
+                                     "or is stopped");
             goto out;
         }
         waited = 0;
         if (n == 0) {
-            rc = fail(told ? CLI_INTERRUPTED : CLI_NO_DAEMON,
-                      "lockstepd has ended, or was ended, before it was done");
+            rc =
+                fail(told ? CLI_INTERRUPTED : CLI_NO_DAEMON,
+                     "lockstepd has ended, or was ended, before it was done");
             goto out;
         }
-        if (n < 0)
+        if (n < 0) {
             break;
-        if (json_object_get(line, "ok"))
+        }
+        if (json_object_get(line, "ok")) {
             break;
+        }
         print_line(line, json);
         json_decref(line);
     }
@@ -170,8 +182,9 @@ static int ask(const struct ft_options *o, json_t *q, bool json,
         rc = CLI_OK;
         *reply = line;
     } else {
-        if (json)
+        if (json) {
             print_line(line, true);
+        }
         rc = fail(told ? CLI_INTERRUPTED : CLI_FAILED,
                   ft_json_text(line, "error"));
         json_decref(line);
@@ -186,10 +199,11 @@ out:
 
 static int finish(int rc, json_t *reply, bool json)
 {
-    if (rc == CLI_OK && json)
+    if (rc == CLI_OK && json) {
         print_line(reply, true);
-    else if (rc == CLI_OK)
+    } else if (rc == CLI_OK) {
         puts(ft_json_text(reply, "summary"));
+    }
     json_decref(reply);
     return rc;
 }
@@ -197,9 +211,9 @@ static int finish(int rc, json_t *reply, bool json)
 static int prepare(const struct ft_options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "undo", 0, NULL, 'u' }, { "tcg", 0, NULL, 't' },
+        { "undo", 0, NULL, 'u' },   { "tcg", 0, NULL, 't' },
         { "remove", 0, NULL, 'r' }, { "cpu", 1, NULL, 'c' },
-        { "shift", 1, NULL, 's' }, { NULL, 0, NULL, 0 },
+        { "shift", 1, NULL, 's' },  { NULL, 0, NULL, 0 },
     };
     json_t *q = json_pack("{s:s}", "do", "prepare"), *reply;
     char *end;
@@ -222,16 +236,18 @@ static int prepare(const struct ft_options *o, int argc, char **argv)
             break;
         case 's':
             shift = strtol(optarg, &end, 10);
-            if (!*optarg || *end || shift < 0 || shift > 10)
+            if (!*optarg || *end || shift < 0 || shift > 10) {
                 return fail(CLI_USAGE, "--shift: a number from 0 to 10");
+            }
             json_object_set_new(q, "shift", json_integer(shift));
             break;
         default:
             return usage(argv[0], "wrong usage");
         }
     }
-    if (optind != argc - 1)
+    if (optind != argc - 1) {
         return no_domain(argv[0], argc - optind);
+    }
     json_object_set_new(q, "domain", json_string(argv[optind]));
     rc = ask(o, q, false, 0, &reply);
     return finish(rc, reply, false);
@@ -240,25 +256,29 @@ static int prepare(const struct ft_options *o, int argc, char **argv)
 static int protect(const struct ft_options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "backup", 1, NULL, 'b' }, { "arbiter", 1, NULL, 'a' },
-        { "json", 0, NULL, 'j' }, { NULL, 0, NULL, 0 },
+        { "backup", 1, NULL, 'b' },
+        { "arbiter", 1, NULL, 'a' },
+        { "json", 0, NULL, 'j' },
+        { NULL, 0, NULL, 0 },
     };
     bool protecting = !strcmp(argv[0], "protect"), json = false;
     json_t *q = json_pack("{s:s}", "do", argv[0]), *reply;
     int c, rc;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        if (c == 'b' && protecting)
+        if (c == 'b' && protecting) {
             json_object_set_new(q, "backup", json_string(optarg));
-        else if (c == 'a' && protecting)
+        } else if (c == 'a' && protecting) {
             json_object_set_new(q, "arbiter", json_string(optarg));
-        else if (c == 'j')
+        } else if (c == 'j') {
             json = true;
-        else
+        } else {
             return usage(argv[0], "wrong usage");
+        }
     }
-    if (optind != argc - 1)
+    if (optind != argc - 1) {
         return no_domain(argv[0], argc - optind);
+    }
     json_object_set_new(q, "domain", json_string(argv[optind]));
     rc = ask(o, q, json, 0, &reply);
     return finish(rc, reply, json);
@@ -267,8 +287,10 @@ static int protect(const struct ft_options *o, int argc, char **argv)
 static int status(const struct ft_options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "json", 0, NULL, 'j' }, { "watch", 0, NULL, 'w' },
-        { "metrics", 0, NULL, 'm' }, { NULL, 0, NULL, 0 },
+        { "json", 0, NULL, 'j' },
+        { "watch", 0, NULL, 'w' },
+        { "metrics", 0, NULL, 'm' },
+        { NULL, 0, NULL, 0 },
     };
     bool json = false, watch = false, metrics = false;
     json_t *reply, *list;
@@ -278,25 +300,30 @@ static int status(const struct ft_options *o, int argc, char **argv)
         json = json || c == 'j';
         watch = watch || c == 'w';
         metrics = metrics || c == 'm';
-        if (c == '?')
+        if (c == '?') {
             return usage(argv[0], "wrong usage");
+        }
     }
-    if (optind < argc - 1)
+    if (optind < argc - 1) {
         return no_domain(argv[0], argc - optind);
-    signal(SIGINT, SIG_DFL);   /* there is nothing to take back */
+    }
+    signal(SIGINT, SIG_DFL); /* there is nothing to take back */
     signal(SIGTERM, SIG_DFL);
     do {
         json_t *q = json_pack("{s:s}", "do", "status");
 
-        if (optind < argc)
+        if (optind < argc) {
             json_object_set_new(q, "domain", json_string(argv[optind]));
+        }
         rc = ask(o, q, json, STATUS_S, &reply);
-        if (rc != CLI_OK)
+        if (rc != CLI_OK) {
             return rc;
+        }
         list = json_object_get(reply, "domains");
         json_object_del(reply, "ok");
-        if (watch && !json && isatty(STDOUT_FILENO))
+        if (watch && !json && isatty(STDOUT_FILENO)) {
             fputs("\033[H\033[2J", stdout);
+        }
         if (json) {
             json_dumpf(reply, stdout, watch ? JSON_COMPACT : JSON_INDENT(2));
             putchar('\n');
@@ -309,8 +336,9 @@ static int status(const struct ft_options *o, int argc, char **argv)
         }
         fflush(stdout);
         json_decref(reply);
-        if (watch)
+        if (watch) {
             poll(NULL, 0, 1000);
+        }
     } while (watch);
     return CLI_OK;
 }
@@ -318,8 +346,10 @@ static int status(const struct ft_options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "config", 1, NULL, 'c' }, { "help", 0, NULL, 'h' },
-        { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 },
+        { "config", 1, NULL, 'c' },
+        { "help", 0, NULL, 'h' },
+        { "version", 0, NULL, 'V' },
+        { NULL, 0, NULL, 0 },
     };
     struct sigaction sa = { .sa_handler = on_interrupt };
     const char *config = NULL, *what;
@@ -348,24 +378,30 @@ int main(int argc, char **argv)
     }
     argc -= optind;
     argv += optind;
-    optind = 0;   /* glibc: begin anew */
-    if (argc < 1)
+    optind = 0; /* glibc: begin anew */
+    if (argc < 1) {
         return usage("", "no command is given");
+    }
     what = argv[0];
-    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-        && strcmp(what, "arbiter")) {
+    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) &&
+        strcmp(what, "arbiter")) {
         fputs(usage_text, stdout);
         return CLI_OK;
     }
-    if (ft_options_load(&o, config, &err) < 0)
+    if (ft_options_load(&o, config, &err) < 0) {
         return fail(CLI_USAGE, err.text);
-    if (!strcmp(what, "prepare"))
+    }
+    if (!strcmp(what, "prepare")) {
         return prepare(&o, argc, argv);
-    if (!strcmp(what, "protect") || !strcmp(what, "unprotect"))
+    }
+    if (!strcmp(what, "protect") || !strcmp(what, "unprotect")) {
         return protect(&o, argc, argv);
-    if (!strcmp(what, "status"))
+    }
+    if (!strcmp(what, "status")) {
         return status(&o, argc, argv);
-    if (!strcmp(what, "arbiter"))
+    }
+    if (!strcmp(what, "arbiter")) {
         return cli_arbiter(&o, argc - 1, argv + 1);
+    }
     return usage(what, "there is no such command");
 }

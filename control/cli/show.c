@@ -31,10 +31,11 @@ static void rate(char *buf, size_t size, const json_t *o)
 {
     double bits = 8.0 * (double)ft_json_number(o, "log_bytes_per_s");
 
-    if (bits >= 1e6)
+    if (bits >= 1e6) {
         snprintf(buf, size, "%.1f Mbit/s", bits / 1e6);
-    else
+    } else {
         snprintf(buf, size, "%.0f kbit/s", bits / 1e3);
+    }
 }
 
 void cli_show_list(const json_t *domains)
@@ -48,15 +49,17 @@ void cli_show_list(const json_t *domains)
              "DOMAIN').");
         return;
     }
-    json_array_foreach(domains, i, o) {
+    json_array_foreach(domains, i, o)
+    {
         size_t n = strlen(ft_json_text(o, "domain"));
 
         width = n > width ? n : width;
     }
     printf("%-*s  %-13s  %-11s  %-12s  %-12s  %3s  %7s  %s\n", (int)width,
-           "Domain", "Protection", "State", "Primary", "Backup", "Gen",
-           "Lag", "Log");
-    json_array_foreach(domains, i, o) {
+           "Domain", "Protection", "State", "Primary", "Backup", "Gen", "Lag",
+           "Log");
+    json_array_foreach(domains, i, o)
+    {
         snprintf(lag, sizeof(lag), "-");
         snprintf(log, sizeof(log), "-");
         snprintf(generation, sizeof(generation), "%llu",
@@ -66,14 +69,14 @@ void cli_show_list(const json_t *domains)
                      (unsigned long long)ft_json_number(o, "lag_ms"));
             rate(log, sizeof(log), o);
         }
-        printf("%-*s  %-13s  %-11s  %-12s  %-12s  %3s  %7s  %s\n",
-               (int)width, ft_json_text(o, "domain"),
-               ft_json_text(o, "protection"),
+        printf("%-*s  %-13s  %-11s  %-12s  %-12s  %3s  %7s  %s\n", (int)width,
+               ft_json_text(o, "domain"), ft_json_text(o, "protection"),
                ft_json_text(o, "state"), or_dash(ft_json_text(o, "primary")),
                or_dash(ft_json_text(o, "backup")),
                ft_json_number(o, "generation") ? generation : "-", lag, log);
-        if (!is_protected(o) && *ft_json_text(o, "reason"))
+        if (!is_protected(o) && *ft_json_text(o, "reason")) {
             printf("%-*s  (%s)\n", (int)width, "", ft_json_text(o, "reason"));
+        }
     }
 }
 
@@ -95,8 +98,9 @@ static void show_timeline(const json_t *list)
     json_t *o;
     size_t i;
 
-    if (!json_array_size(list))
+    if (!json_array_size(list)) {
         return;
+    }
     puts("Last failover:");
     json_array_foreach(list, i, o)
         printf("  %+9.1f ms  %s\n",
@@ -114,24 +118,27 @@ void cli_show_one(const json_t *o)
     row("UUID:", "%s", ft_json_text(o, "uuid"));
     row("Protection:", "%s", ft_json_text(o, "protection"));
     row("State:", "%s", ft_json_text(o, "state"));
-    if (*ft_json_text(o, "reason"))
+    if (*ft_json_text(o, "reason")) {
         row("Reason:", "%s", ft_json_text(o, "reason"));
+    }
     row("This host:", "%s, %s here (libvirt: %s)", ft_json_text(o, "host"),
         role != FT_ROLE_NONE ? ft_role_name(role) : "no part",
         ft_json_text(o, "libvirt"));
-    if (json_is_false(json_object_get(o, "stored")))
+    if (json_is_false(json_object_get(o, "stored"))) {
         row("Not stored:", "its file cannot be written (see "
-            "lockstepd.log)");
+                           "lockstepd.log)");
+    }
     row("Primary:", "%s", or_dash(ft_json_text(o, "primary")));
     row("Backup:", "%s", or_dash(ft_json_text(o, "backup")));
     row("Generation:", "%llu",
         (unsigned long long)ft_json_number(o, "generation"));
     row("Arbiter:", "%s", or_dash(ft_json_text(o, "arbiter")));
     row("Fence:", "%s", or_dash(ft_json_text(o, "fence")));
-    if (state(o) == FT_PAIR_CLONING)
+    if (state(o) == FT_PAIR_CLONING) {
         row("Clone:", "%.0f MiB sent, %.0f MiB left",
             (double)ft_json_number(p, "sent") / 1048576,
             (double)ft_json_number(p, "remaining") / 1048576);
+    }
     if (is_protected(o)) {
         rate(log, sizeof(log), o);
         row("Execution lag:", "%llu ms",
@@ -144,8 +151,9 @@ void cli_show_one(const json_t *o)
         row("Detection:", "%llu ms",
             (unsigned long long)ft_json_number(o, "detect_ms"));
     }
-    if (*ft_json_text(o, "command"))
+    if (*ft_json_text(o, "command")) {
         row("Command:", "%s", ft_json_text(o, "command"));
+    }
     show_timeline(json_object_get(o, "timeline"));
 }
 

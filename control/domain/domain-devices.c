@@ -27,15 +27,19 @@ static const struct {
     const char *reason, *action;
 } table[] = {
     { "emulator", ALLOWED, NULL, NULL },
-    { "memballoon", ALLOWED, NULL, NULL },   /* prepare makes it none */
-    { "rng", ALLOWED, NULL, NULL },          /* prepare removes it */
-    { "audio", ALLOWED, NULL, NULL },        /* no device by itself */
+    { "memballoon", ALLOWED, NULL, NULL }, /* prepare makes it none */
+    { "rng", ALLOWED, NULL, NULL },        /* prepare removes it */
+    { "audio", ALLOWED, NULL, NULL },      /* no device by itself */
     { "graphics", ON_REQUEST, "a screen's input is not logged", NULL },
-    { "video", ON_REQUEST, "a graphics card is not on the list of devices "
-      "that replay the same", NULL },
+    { "video", ON_REQUEST,
+      "a graphics card is not on the list of devices "
+      "that replay the same",
+      NULL },
     { "sound", ON_REQUEST, "sound is timed by the host", NULL },
-    { "channel", ON_REQUEST, "what a channel (guest agent, spice) says is "
-      "not logged", NULL },
+    { "channel", ON_REQUEST,
+      "what a channel (guest agent, spice) says is "
+      "not logged",
+      NULL },
     { "redirdev", ON_REQUEST, "USB redirection is not logged", NULL },
     { "redirfilter", ON_REQUEST, "USB redirection is not logged", NULL },
     { "hub", ON_REQUEST, "USB is not logged", NULL },
@@ -43,15 +47,21 @@ static const struct {
     { "watchdog", ON_REQUEST, "a watchdog's action cannot be logged", NULL },
     { "panic", ON_REQUEST, "its event cannot be logged", NULL },
     { "parallel", ON_REQUEST, "a parallel port is not logged", NULL },
-    { "vsock", ON_REQUEST, "vsock goes past the log, through the host's "
-      "kernel", NULL },
+    { "vsock", ON_REQUEST,
+      "vsock goes past the log, through the host's "
+      "kernel",
+      NULL },
     { "tpm", NEVER, "a TPM keeps its state outside the guest",
       "remove the <tpm> device" },
-    { "hostdev", NEVER, "a passed-through device of the host cannot be "
-      "replayed on another", "remove the <hostdev> device, or use a virtio "
+    { "hostdev", NEVER,
+      "a passed-through device of the host cannot be "
+      "replayed on another",
+      "remove the <hostdev> device, or use a virtio "
       "device in its place" },
-    { "filesystem", NEVER, "a shared folder (9p, virtiofs) goes past the "
-      "log", "remove the <filesystem> device, or put the files on a virtio "
+    { "filesystem", NEVER,
+      "a shared folder (9p, virtiofs) goes past the "
+      "log",
+      "remove the <filesystem> device, or put the files on a virtio "
       "disk" },
     { "shmem", NEVER, "memory shared with the host changes outside the log",
       "remove the <shmem> device" },
@@ -67,25 +77,29 @@ static const struct {
 
 static bool usb_device(const xmlNode *device)
 {
-    if (dom_is(device, "input"))
+    if (dom_is(device, "input")) {
         return dom_attr_is(device, "bus", "usb");
-    if (dom_is(device, "redirdev") || dom_is(device, "hub"))
+    }
+    if (dom_is(device, "redirdev") || dom_is(device, "hub")) {
         return true;
+    }
     return dom_is(device, "disk") &&
-        dom_attr_is(dom_child(device, "target"), "bus", "usb");
+           dom_attr_is(dom_child(device, "target"), "bus", "usb");
 }
 
 static bool uses_controller(const xmlNode *device, const char *type)
 {
-    if (!strcmp(type, "usb"))
+    if (!strcmp(type, "usb")) {
         return usb_device(device);
-    if (!strcmp(type, "virtio-serial"))
+    }
+    if (!strcmp(type, "virtio-serial")) {
         return (dom_is(device, "channel") || dom_is(device, "console")) &&
-            (dom_attr_is(dom_child(device, "target"), "type", "virtio") ||
-             dom_attr_is(dom_child(device, "address"), "type",
-                         "virtio-serial"));
+               (dom_attr_is(dom_child(device, "target"), "type", "virtio") ||
+                dom_attr_is(dom_child(device, "address"), "type",
+                            "virtio-serial"));
+    }
     return dom_is(device, "disk") &&
-        dom_attr_is(dom_child(device, "target"), "bus", type);
+           dom_attr_is(dom_child(device, "target"), "bus", type);
 }
 
 static bool idle_controller(const xmlNode *controller)
@@ -93,39 +107,48 @@ static bool idle_controller(const xmlNode *controller)
     const char *type = dom_attr(controller, "type");
 
     for (xmlNode *n = controller->parent->children; n; n = n->next) {
-        if (uses_controller(n, type))
+        if (uses_controller(n, type)) {
             return false;
+        }
     }
     return true;
 }
 
 const char *dom_removed_always(const xmlNode *device)
 {
-    if (dom_is(device, "rng"))
+    if (dom_is(device, "rng")) {
         return "it feeds the host's randomness to the guest outside the log; "
-            "the guest's own generator is enough";
+               "the guest's own generator is enough";
+    }
     if (dom_is(device, "controller") &&
         (dom_attr_is(device, "type", "virtio-serial") ||
-         dom_attr_is(device, "type", "scsi")) && idle_controller(device))
+         dom_attr_is(device, "type", "scsi")) &&
+        idle_controller(device)) {
         return "nothing uses it";
+    }
     return NULL;
 }
 
 const char *dom_removed_on_request(const xmlNode *device)
 {
-    if (device->type != XML_ELEMENT_NODE)
+    if (device->type != XML_ELEMENT_NODE) {
         return NULL;
+    }
     if (dom_is(device, "video") &&
-        dom_attr_is(dom_child(device, "model"), "type", "none"))
+        dom_attr_is(dom_child(device, "model"), "type", "none")) {
         return NULL;
-    if (dom_is(device, "input") && !dom_attr_is(device, "bus", "ps2"))
+    }
+    if (dom_is(device, "input") && !dom_attr_is(device, "bus", "ps2")) {
         return "only PS/2 input is logged";
+    }
     if (dom_is(device, "console") &&
-        !dom_attr_is(dom_child(device, "target"), "type", "serial"))
+        !dom_attr_is(dom_child(device, "target"), "type", "serial")) {
         return "a virtio console is not logged";
+    }
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        if (table[i].what == ON_REQUEST && dom_is(device, table[i].element))
+        if (table[i].what == ON_REQUEST && dom_is(device, table[i].element)) {
             return table[i].reason;
+        }
     }
     return NULL;
 }
@@ -147,7 +170,8 @@ static void check_disk(const xmlNode *d, const char *object,
     const char *bus = dom_attr(dom_child(d, "target"), "bus");
 
     if (*kind && strcmp(kind, "disk")) {
-        dom_say(r, DOM_REFUSED, object, "remove the drive ('virsh edit'); "
+        dom_say(r, DOM_REFUSED, object,
+                "remove the drive ('virsh edit'); "
                 "install from it before you prepare the domain",
                 "a %s drive cannot be protected", kind);
         return;
@@ -167,35 +191,44 @@ static void check_disk(const xmlNode *d, const char *object,
         refuse(r, object, VIRSH_EDIT, "its path is not absolute");
     }
     if (strcmp(type, "raw") && strcmp(type, "qcow2")) {
-        dom_say(r, DOM_REFUSED, object, "convert it to raw or qcow2 "
+        dom_say(r, DOM_REFUSED, object,
+                "convert it to raw or qcow2 "
                 "(qemu-img convert) and set <driver type=.../>",
                 "its format is '%s'", *type ? type : "not stated");
     }
     if (strcmp(cache, "none") && strcmp(cache, "directsync")) {
-        dom_say(r, DOM_REFUSED, object, "set <driver ... cache='none'/> "
+        dom_say(r, DOM_REFUSED, object,
+                "set <driver ... cache='none'/> "
                 "('virsh edit'; effective at the next start)",
                 "its cache mode is '%s': a page cache of a dead host may "
-                "write late over newer data", *cache ? cache : "default");
+                "write late over newer data",
+                *cache ? cache : "default");
     }
-    if (*dom_attr(driver, "iothread"))
+    if (*dom_attr(driver, "iothread")) {
         refuse(r, object, "take iothread= out of its <driver>",
                "an I/O thread's timing is not logged");
-    if (dom_child(d, "iotune"))
+    }
+    if (dom_child(d, "iotune")) {
         refuse(r, object, "remove <iotune>; limit the rate at the storage",
                "throttling is timed by the host");
-    if (dom_child(d, "shareable"))
+    }
+    if (dom_child(d, "shareable")) {
         refuse(r, object, "give the domain a disk of its own",
                "it is <shareable/>: other guests may change it outside the "
                "log");
-    if (dom_child(d, "transient"))
+    }
+    if (dom_child(d, "transient")) {
         refuse(r, object, "remove <transient/>",
                "a transient disk exists on one host only");
-    if (dom_child(d, "encryption") || dom_path(d, "source/encryption"))
+    }
+    if (dom_child(d, "encryption") || dom_path(d, "source/encryption")) {
         refuse(r, object, "encrypt inside the guest",
                "its secret is known to one host only");
-    if (dom_child(d, "mirror"))
+    }
+    if (dom_child(d, "mirror")) {
         refuse(r, object, "end it with 'virsh blockjob --abort'",
                "a block job is running on it");
+    }
 }
 
 static void check_interface(const xmlNode *d, const char *object,
@@ -209,17 +242,20 @@ static void check_interface(const xmlNode *d, const char *object,
         strcmp(type, "ethernet")) {
         dom_say(r, DOM_REFUSED, object,
                 "connect it to a bridge or a libvirt network that both hosts "
-                "have", "its type '%s' cannot move to another host with its "
-                "connections", type);
+                "have",
+                "its type '%s' cannot move to another host with its "
+                "connections",
+                type);
     }
     if (strcmp(model, "virtio")) {
         dom_say(r, DOM_REFUSED, object, "set <model type='virtio'/>",
                 "its model is '%s', only virtio is supported",
                 *model ? model : "default");
     }
-    if (*dom_attr(driver, "queues") && !dom_attr_is(driver, "queues", "1"))
+    if (*dom_attr(driver, "queues") && !dom_attr_is(driver, "queues", "1")) {
         refuse(r, object, "take queues= out of its <driver>",
                "more than one queue is not logged");
+    }
 }
 
 static void check_controller(const xmlNode *d, const char *object,
@@ -227,16 +263,20 @@ static void check_controller(const xmlNode *d, const char *object,
 {
     /* usb, scsi, virtio-serial: idle ones go away in prepare, and the
      * device that hangs on one is refused itself. */
-    static const char *const fine[] = { "pci", "ide", "sata", "fdc", "isa",
-                                        "usb", "scsi", "virtio-serial" };
+    static const char *const fine[] = {
+        "pci", "ide", "sata", "fdc", "isa", "usb", "scsi", "virtio-serial"
+    };
     const char *type = dom_attr(d, "type");
 
     for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
-        if (!strcmp(type, fine[i]))
+        if (!strcmp(type, fine[i])) {
             return;
+        }
     }
-    dom_say(r, DOM_REFUSED, object, "remove it, or move its devices to "
-            "virtio", "a %s controller is not on the list", type);
+    dom_say(r, DOM_REFUSED, object,
+            "remove it, or move its devices to "
+            "virtio",
+            "a %s controller is not on the list", type);
 }
 
 static void check_chardev(const xmlNode *d, const char *object,
@@ -246,12 +286,14 @@ static void check_chardev(const xmlNode *d, const char *object,
     const char *type = dom_attr(d, "type");
 
     for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
-        if (!strcmp(type, fine[i]))
+        if (!strcmp(type, fine[i])) {
             return;
+        }
     }
     dom_say(r, DOM_REFUSED, object, "use a pty (or file, unix, null)",
             "a serial port of type '%s' cannot be taken over by another "
-            "host", type);
+            "host",
+            type);
 }
 
 static void check_device(const xmlNode *d, const struct dom_options *opt,
@@ -261,12 +303,16 @@ static void check_device(const xmlNode *d, const struct dom_options *opt,
     char object[128];
 
     dom_object(d, object, sizeof(object));
-    if (dom_removed_always(d))
+    if (dom_removed_always(d)) {
         return;
+    }
     if (reason) {
-        if (!opt->remove)
-            refuse(r, object, "'lockstep prepare --remove' takes it out "
-                   "(--undo puts it back)", reason);
+        if (!opt->remove) {
+            refuse(r, object,
+                   "'lockstep prepare --remove' takes it out "
+                   "(--undo puts it back)",
+                   reason);
+        }
         return;
     }
     if (dom_is(d, "disk")) {
@@ -279,10 +325,12 @@ static void check_device(const xmlNode *d, const struct dom_options *opt,
         check_chardev(d, object, r);
     } else if (!dom_is(d, "input") && !dom_is(d, "video")) {
         for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-            if (!dom_is(d, table[i].element))
+            if (!dom_is(d, table[i].element)) {
                 continue;
-            if (table[i].what == NEVER)
+            }
+            if (table[i].what == NEVER) {
                 refuse(r, object, table[i].action, table[i].reason);
+            }
             return;
         }
         refuse(r, object, "remove it ('virsh edit')",
@@ -291,7 +339,8 @@ static void check_device(const xmlNode *d, const struct dom_options *opt,
     }
 }
 
-static void check_domain_type(const xmlNode *root, const struct dom_options *opt,
+static void check_domain_type(const xmlNode *root,
+                              const struct dom_options *opt,
                               struct dom_report *r)
 {
     const char *type = dom_attr(root, "type");
@@ -299,20 +348,25 @@ static void check_domain_type(const xmlNode *root, const struct dom_options *opt
     const char *machine = dom_attr(os, "machine");
 
     if (!strcmp(type, "kvm")) {
-        if (!opt->tcg)
-            refuse(r, "type", "'lockstep prepare --tcg' converts it (slower: "
-                   "the guest is emulated)", "it runs under KVM, whose "
+        if (!opt->tcg) {
+            refuse(r, "type",
+                   "'lockstep prepare --tcg' converts it (slower: "
+                   "the guest is emulated)",
+                   "it runs under KVM, whose "
                    "execution cannot be recorded");
+        }
     } else if (strcmp(type, "qemu")) {
-        dom_say(r, DOM_REFUSED, "type", NULL,
-                "'%s' is not a QEMU domain", type);
+        dom_say(r, DOM_REFUSED, "type", NULL, "'%s' is not a QEMU domain",
+                type);
     }
-    if (*dom_attr(os, "arch") && !dom_attr_is(os, "arch", "x86_64"))
+    if (*dom_attr(os, "arch") && !dom_attr_is(os, "arch", "x86_64")) {
         dom_say(r, DOM_REFUSED, "os", "only x86_64 guests are supported",
                 "its architecture is %s", dom_attr(os, "arch"));
-    if (*machine && strncmp(machine, "pc", 2) && strcmp(machine, "q35"))
+    }
+    if (*machine && strncmp(machine, "pc", 2) && strcmp(machine, "q35")) {
         dom_say(r, DOM_REFUSED, "os", "use pc or q35",
                 "the machine '%s' is not supported", machine);
+    }
 }
 
 void dom_check(xmlDoc *doc, const struct dom_options *opt,
@@ -328,35 +382,48 @@ void dom_check(xmlDoc *doc, const struct dom_options *opt,
     int vcpus = vcpu ? atoi(dom_text(vcpu)) : 1;
 
     check_domain_type(root, opt, r);
-    if (vcpus != 1)
-        dom_say(r, DOM_REFUSED, "vcpu", "set <vcpu>1</vcpu> ('virsh "
+    if (vcpus != 1) {
+        dom_say(r, DOM_REFUSED, "vcpu",
+                "set <vcpu>1</vcpu> ('virsh "
                 "setvcpus DOMAIN 1 --config --maximum')",
                 "it has %d virtual CPUs, their interleaving cannot be "
-                "replayed", vcpus);
+                "replayed",
+                vcpus);
+    }
     if (dom_attr_is(os, "firmware", "efi") || dom_child(os, "nvram") ||
-        dom_attr_is(dom_child(os, "loader"), "type", "pflash"))
+        dom_attr_is(dom_child(os, "loader"), "type", "pflash")) {
         refuse(r, "os", "use the BIOS (no <loader>, no firmware='efi')",
                "UEFI keeps its variables in a file that is not protected");
-    if (!strcmp(offset, "localtime") || !strcmp(offset, "timezone"))
-        dom_say(r, DOM_REFUSED, "clock", "set <clock offset='variable' "
+    }
+    if (!strcmp(offset, "localtime") || !strcmp(offset, "timezone")) {
+        dom_say(r, DOM_REFUSED, "clock",
+                "set <clock offset='variable' "
                 "basis='localtime'/> or offset='utc'",
                 "offset '%s' reads the host's time zone", offset);
-    if (dom_child(root, "launchSecurity"))
+    }
+    if (dom_child(root, "launchSecurity")) {
         refuse(r, "launchSecurity", "remove it",
                "encrypted memory cannot be copied to another host");
-    if (dom_path(root, "features/hyperv"))
+    }
+    if (dom_path(root, "features/hyperv")) {
         refuse(r, "features/hyperv", "remove <hyperv>",
                "these need KVM, whose execution cannot be recorded");
+    }
     for (xmlNode *n = root->children; n; n = n->next) {
-        if (!own && n == dom_commandline(doc))
-            refuse(r, "qemu:commandline", "remove it; Lockstep writes its "
-                   "own", "arguments given by hand may break the replay");
-        if (dom_is(n, "override"))
+        if (!own && n == dom_commandline(doc)) {
+            refuse(r, "qemu:commandline",
+                   "remove it; Lockstep writes its "
+                   "own",
+                   "arguments given by hand may break the replay");
+        }
+        if (dom_is(n, "override")) {
             refuse(r, "qemu:override", "remove it",
                    "properties given by hand may break the replay");
+        }
     }
     for (xmlNode *n = devices ? devices->children : NULL; n; n = n->next) {
-        if (n->type == XML_ELEMENT_NODE)
+        if (n->type == XML_ELEMENT_NODE) {
             check_device(n, opt, r);
+        }
     }
 }

@@ -13,8 +13,9 @@ static char *copy(const char *s)
 {
     char *c = strdup(s);
 
-    if (!c)
+    if (!c) {
         abort();
+    }
     return c;
 }
 
@@ -23,16 +24,19 @@ static void add_file(struct dom_facts *f, const char *path, bool disk,
 {
     struct dom_file *file;
 
-    if (!*path)
+    if (!*path) {
         return;
+    }
     f->file = realloc(f->file, (f->files + 1) * sizeof(*f->file));
-    if (!f->file)
+    if (!f->file) {
         abort();
+    }
     file = &f->file[f->files++];
     file->path = copy(path);
     file->disk = disk;
-    if (asprintf(&file->role, "%s%s%s", role, *name ? " " : "", name) < 0)
+    if (asprintf(&file->role, "%s%s%s", role, *name ? " " : "", name) < 0) {
         abort();
+    }
 }
 
 static void add_network(struct dom_facts *f, const xmlNode *nic)
@@ -41,14 +45,17 @@ static void add_network(struct dom_facts *f, const xmlNode *nic)
     const char *name = dom_attr(dom_child(nic, "source"), type);
     char **list;
 
-    if (strcmp(type, "network") && strcmp(type, "bridge"))
+    if (strcmp(type, "network") && strcmp(type, "bridge")) {
         return;
+    }
     list = realloc(f->network, (f->networks + 1) * sizeof(*list));
-    if (!list)
+    if (!list) {
         abort();
+    }
     f->network = list;
-    if (asprintf(&list[f->networks++], "%s %s", type, name) < 0)
+    if (asprintf(&list[f->networks++], "%s %s", type, name) < 0) {
         abort();
+    }
 }
 
 static uint64_t memory_kib(const xmlNode *n)
@@ -56,13 +63,16 @@ static uint64_t memory_kib(const xmlNode *n)
     uint64_t value = strtoull(dom_text(n), NULL, 10);
     const char *unit = dom_attr(n, "unit");
 
-    if (!strcmp(unit, "b") || !strcmp(unit, "bytes"))
+    if (!strcmp(unit, "b") || !strcmp(unit, "bytes")) {
         return value / 1024;
-    if (!strcmp(unit, "M") || !strcmp(unit, "MiB"))
+    }
+    if (!strcmp(unit, "M") || !strcmp(unit, "MiB")) {
         return value << 10;
-    if (!strcmp(unit, "G") || !strcmp(unit, "GiB"))
+    }
+    if (!strcmp(unit, "G") || !strcmp(unit, "GiB")) {
         return value << 20;
-    return value;   /* libvirt prints KiB */
+    }
+    return value; /* libvirt prints KiB */
 }
 
 int dom_facts(xmlDoc *doc, struct dom_facts *f, struct ft_err *err)
@@ -89,15 +99,17 @@ int dom_facts(xmlDoc *doc, struct dom_facts *f, struct ft_err *err)
 
         add_file(f, dom_attr(dom_child(n, "source"), "file"), true, "disk",
                  dev);
-        for (; backing; backing = dom_child(backing, "backingStore"))
+        for (; backing; backing = dom_child(backing, "backingStore")) {
             add_file(f, dom_attr(dom_child(backing, "source"), "file"), true,
                      "backing file of disk", dev);
+        }
     }
     add_file(f, dom_text(dom_child(os, "kernel")), false, "kernel", "");
     add_file(f, dom_text(dom_child(os, "initrd")), false, "initrd", "");
     add_file(f, dom_text(dom_child(os, "dtb")), false, "dtb", "");
-    for (xmlNode *n = dom_child(devices, "interface"); n; n = dom_next(n))
+    for (xmlNode *n = dom_child(devices, "interface"); n; n = dom_next(n)) {
         add_network(f, n);
+    }
     if (strlen(f->uuid) != 36 || !*f->name) {
         dom_facts_clear(f);
         return ft_err_set(err, EINVAL, "domain XML: no name or uuid");
@@ -111,8 +123,9 @@ void dom_facts_clear(struct dom_facts *f)
         free(f->file[i].path);
         free(f->file[i].role);
     }
-    for (size_t i = 0; i < f->networks; i++)
+    for (size_t i = 0; i < f->networks; i++) {
         free(f->network[i]);
+    }
     free(f->file);
     free(f->network);
     free(f->name);
@@ -132,8 +145,9 @@ static void drop_incoming(xmlDoc *doc)
     for (xmlNode *n = dom_child(line, "arg"); n; n = dom_next(n)) {
         xmlNode *value = dom_next(n);
 
-        if (!dom_attr_is(n, "value", "-incoming") || !value)
+        if (!dom_attr_is(n, "value", "-incoming") || !value) {
             continue;
+        }
         dom_remove(value);
         dom_remove(n);
         return;
@@ -146,9 +160,10 @@ void dom_to_replica(xmlDoc *doc)
     xmlNode *line = dom_commandline(doc);
 
     drop_incoming(doc);
-    for (size_t i = 0; line && i < 2; i++)
+    for (size_t i = 0; line && i < 2; i++) {
         xmlSetProp(xmlNewChild(line, line->ns, BAD_CAST "arg", NULL),
                    BAD_CAST "value", BAD_CAST arg[i]);
+    }
     xmlUnsetProp(xmlDocGetRootElement(doc), BAD_CAST "id");
 }
 

@@ -16,8 +16,9 @@
 
 static void *need(void *p)
 {
-    if (!p)
-        abort();   /* out of memory on a few kilobytes */
+    if (!p) {
+        abort(); /* out of memory on a few kilobytes */
+    }
     return p;
 }
 
@@ -33,8 +34,9 @@ void dom_say(struct dom_report *r, enum dom_kind kind, const char *object,
     l->object = need(strdup(object));
     l->action = action ? need(strdup(action)) : NULL;
     va_start(ap, fmt);
-    if (vasprintf(&l->text, fmt, ap) < 0)
+    if (vasprintf(&l->text, fmt, ap) < 0) {
         abort();
+    }
     va_end(ap);
     r->count[kind]++;
 }
@@ -56,8 +58,9 @@ void dom_report_err(const struct dom_report *r, const char *domain,
     for (size_t i = 0; i < r->n; i++) {
         const struct dom_line *l = &r->line[i];
 
-        if (l->kind != DOM_REFUSED)
+        if (l->kind != DOM_REFUSED) {
             continue;
+        }
         ft_err_set(err, EINVAL, "domain %s: %s: %s%s%s", domain, l->object,
                    l->text, l->action ? ": " : "",
                    l->action ? l->action : "");
@@ -69,15 +72,16 @@ xmlDoc *dom_parse(const char *xml, struct ft_err *err)
 {
     xmlDoc *doc = xmlReadMemory(xml, (int)strlen(xml), "domain.xml", NULL,
                                 XML_PARSE_NONET | XML_PARSE_NOBLANKS |
-                                XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+                                    XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
 
     if (!root || !dom_is(root, "domain")) {
         ft_err_set(err, EINVAL, "domain XML: %s",
                    doc ? "the root element is not <domain>"
                        : "not well-formed XML");
-        if (doc)
+        if (doc) {
             xmlFreeDoc(doc);
+        }
         return NULL;
     }
     return doc;
@@ -97,21 +101,23 @@ char *dom_print(xmlDoc *doc)
 
 void dom_free(xmlDoc *doc)
 {
-    if (doc)
+    if (doc) {
         xmlFreeDoc(doc);
+    }
 }
 
 bool dom_is(const xmlNode *node, const char *name)
 {
     return node && node->type == XML_ELEMENT_NODE &&
-        !strcmp((const char *)node->name, name);
+           !strcmp((const char *)node->name, name);
 }
 
 xmlNode *dom_child(const xmlNode *parent, const char *name)
 {
     for (xmlNode *n = parent ? parent->children : NULL; n; n = n->next) {
-        if (dom_is(n, name))
+        if (dom_is(n, name)) {
             return n;
+        }
     }
     return NULL;
 }
@@ -119,8 +125,9 @@ xmlNode *dom_child(const xmlNode *parent, const char *name)
 xmlNode *dom_next(const xmlNode *node)
 {
     for (xmlNode *n = node->next; n; n = n->next) {
-        if (dom_is(n, (const char *)node->name))
+        if (dom_is(n, (const char *)node->name)) {
             return n;
+        }
     }
     return NULL;
 }
@@ -184,8 +191,9 @@ xmlNode *dom_commandline(xmlDoc *doc)
 {
     for (xmlNode *n = xmlDocGetRootElement(doc)->children; n; n = n->next) {
         if (dom_is(n, "commandline") && n->ns &&
-            !strcmp((const char *)n->ns->href, DOM_NS_QEMU))
+            !strcmp((const char *)n->ns->href, DOM_NS_QEMU)) {
             return n;
+        }
     }
     return NULL;
 }
@@ -200,11 +208,13 @@ xmlNode *dom_metadata(xmlDoc *doc, const char *ns, const char *name,
 
     for (n = meta ? meta->children : NULL; n; n = n->next) {
         if (dom_is(n, name) && n->ns && n->ns->href &&
-            !strcmp((const char *)n->ns->href, ns))
+            !strcmp((const char *)n->ns->href, ns)) {
             return n;
+        }
     }
-    if (!make)
+    if (!make) {
         return NULL;
+    }
     n = need(xmlNewNode(NULL, BAD_CAST name));
     xmlSetNs(n, need(xmlNewNs(n, BAD_CAST ns, BAD_CAST "lockstep")));
     xmlAddChild(meta, n);
@@ -216,22 +226,23 @@ void dom_object(const xmlNode *device, char *buf, size_t size)
     const char *kind = (const char *)device->name;
     const char *id = "";
 
-    if (dom_is(device, "disk"))
+    if (dom_is(device, "disk")) {
         id = dom_attr(dom_child(device, "target"), "dev");
-    else if (dom_is(device, "interface"))
+    } else if (dom_is(device, "interface")) {
         id = dom_attr(dom_child(device, "mac"), "address");
-    else if (dom_is(device, "controller") || dom_is(device, "graphics") ||
-             dom_is(device, "input") || dom_is(device, "hostdev") ||
-             dom_is(device, "channel") || dom_is(device, "console") ||
-             dom_is(device, "serial"))
+    } else if (dom_is(device, "controller") || dom_is(device, "graphics") ||
+               dom_is(device, "input") || dom_is(device, "hostdev") ||
+               dom_is(device, "channel") || dom_is(device, "console") ||
+               dom_is(device, "serial")) {
         id = dom_attr(device, "type");
-    else if (dom_is(device, "filesystem"))
+    } else if (dom_is(device, "filesystem")) {
         id = dom_attr(dom_child(device, "target"), "dir");
-    else if (dom_is(device, "tpm") || dom_is(device, "sound") ||
-             dom_is(device, "memory") || dom_is(device, "watchdog"))
+    } else if (dom_is(device, "tpm") || dom_is(device, "sound") ||
+               dom_is(device, "memory") || dom_is(device, "watchdog")) {
         id = dom_attr(device, "model");
-    else if (dom_is(device, "video"))
+    } else if (dom_is(device, "video")) {
         id = dom_attr(dom_child(device, "model"), "type");
+    }
     snprintf(buf, size, "%s%s%s", kind, *id ? " " : "", id);
 }
 
@@ -240,8 +251,9 @@ bool dom_get_protection(xmlDoc *doc, struct dom_protection *p)
     xmlNode *n = dom_metadata(doc, DOM_NS_PROTECTION, "protection", false);
 
     memset(p, 0, sizeof(*p));
-    if (!n)
+    if (!n) {
         return false;
+    }
     snprintf(p->backup, sizeof(p->backup), "%s", dom_attr(n, "backup"));
     snprintf(p->arbiter, sizeof(p->arbiter), "%s", dom_attr(n, "arbiter"));
     return true;
@@ -250,10 +262,11 @@ bool dom_get_protection(xmlDoc *doc, struct dom_protection *p)
 static void fill_protection(xmlNode *n, const struct dom_protection *p)
 {
     xmlSetProp(n, BAD_CAST "backup", BAD_CAST p->backup);
-    if (*p->arbiter)
+    if (*p->arbiter) {
         xmlSetProp(n, BAD_CAST "arbiter", BAD_CAST p->arbiter);
-    else
+    } else {
         xmlUnsetProp(n, BAD_CAST "arbiter");
+    }
 }
 
 void dom_set_protection(xmlDoc *doc, const struct dom_protection *p)
@@ -261,10 +274,11 @@ void dom_set_protection(xmlDoc *doc, const struct dom_protection *p)
     xmlNode *n = dom_metadata(doc, DOM_NS_PROTECTION, "protection",
                               p != NULL);
 
-    if (p)
+    if (p) {
         fill_protection(n, p);
-    else if (n)
+    } else if (n) {
         dom_remove(n);
+    }
 }
 
 char *dom_print_protection(const struct dom_protection *p)

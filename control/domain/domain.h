@@ -50,7 +50,7 @@ struct dom_line {
 struct dom_report {
     struct dom_line *line;
     size_t n;
-    unsigned count[3];   /* by kind */
+    unsigned count[3]; /* by kind */
 };
 /* object and fmt are required, action may be NULL. */
 void dom_say(struct dom_report *r, enum dom_kind kind, const char *object,
@@ -62,12 +62,12 @@ void dom_report_err(const struct dom_report *r, const char *domain,
                     struct ft_err *err);
 
 struct dom_options {
-    const char *emulator;   /* absolute path of the patched QEMU */
-    const char *run_dir;    /* /run/lockstep */
-    const char *cpu;        /* NULL: DOM_CPU_DEFAULT */
-    int shift;              /* of -icount; < 0: keep, else the default */
-    bool tcg;               /* convert a KVM domain */
-    bool remove;            /* take out devices that cannot be protected */
+    const char *emulator; /* absolute path of the patched QEMU */
+    const char *run_dir;  /* /run/lockstep */
+    const char *cpu;      /* NULL: DOM_CPU_DEFAULT */
+    int shift;            /* of -icount; < 0: keep, else the default */
+    bool tcg;             /* convert a KVM domain */
+    bool remove;          /* take out devices that cannot be protected */
 };
 
 /* Parse; NULL: err. dom_free() it. The printed form is malloc()ed. */
@@ -79,18 +79,18 @@ void dom_free(xmlDoc *doc);
  * strings that dom_facts_clear() frees. */
 struct dom_file {
     char *path;
-    char *role;             /* "disk vda", "disk vda backing file", "kernel" */
-    bool disk;              /* to be proved through the storage */
+    char *role; /* "disk vda", "disk vda backing file", "kernel" */
+    bool disk;  /* to be proved through the storage */
 };
 struct dom_facts {
     char *name, *uuid, *emulator, *machine, *cpu, *arch, *type;
-    char **network;         /* "network default", "bridge br0" */
+    char **network; /* "network default", "bridge br0" */
     size_t networks;
     struct dom_file *file;
     size_t files;
     unsigned vcpus;
     uint64_t memory_kib;
-    bool prepared;          /* has our metadata */
+    bool prepared; /* has our metadata */
 };
 int dom_facts(xmlDoc *doc, struct dom_facts *f, struct ft_err *err);
 void dom_facts_clear(struct dom_facts *f);
@@ -112,8 +112,8 @@ int dom_undo(xmlDoc *doc, struct dom_report *r);
  * in, and nothing that cannot be protected? Each thing that is missing, or is
  * in the way, is a refusal in the report. */
 enum dom_prepared {
-    DOM_NOT_PREPARED,       /* dom_prepare() would change something */
-    DOM_NOT_PROTECTABLE,    /* dom_check() refuses it */
+    DOM_NOT_PREPARED,    /* dom_prepare() would change something */
+    DOM_NOT_PROTECTABLE, /* dom_check() refuses it */
     DOM_PREPARED,
 };
 enum dom_prepared dom_is_prepared(xmlDoc *doc, const struct dom_options *opt,
@@ -137,18 +137,18 @@ char *dom_print_protection(const struct dom_protection *p);
 
 /* domain-xml.c: the tree, shared by the files of this module. */
 xmlNode *dom_child(const xmlNode *parent, const char *name);
-xmlNode *dom_next(const xmlNode *node);   /* next sibling of that name */
-xmlNode *dom_path(const xmlNode *from, const char *path);   /* "a/b/c" */
-xmlNode *dom_need(xmlNode *parent, const char *name);   /* child, or made */
+xmlNode *dom_next(const xmlNode *node); /* next sibling of that name */
+xmlNode *dom_path(const xmlNode *from, const char *path); /* "a/b/c" */
+xmlNode *dom_need(xmlNode *parent, const char *name);     /* child, or made */
 /* "" when not there; the string lives as long as the attribute. */
 const char *dom_attr(const xmlNode *node, const char *name);
 const char *dom_text(const xmlNode *node);
 bool dom_is(const xmlNode *node, const char *name);
 bool dom_attr_is(const xmlNode *node, const char *name, const char *value);
-void dom_remove(xmlNode *node);   /* and free it */
+void dom_remove(xmlNode *node); /* and free it */
 xmlNode *dom_metadata(xmlDoc *doc, const char *ns, const char *name,
                       bool make);
-xmlNode *dom_commandline(xmlDoc *doc);   /* <qemu:commandline> or NULL */
+xmlNode *dom_commandline(xmlDoc *doc); /* <qemu:commandline> or NULL */
 /* How a user finds this device: "disk vda", "interface 52:54:..", "tpm". */
 void dom_object(const xmlNode *device, char *buf, size_t size);
 /* domain-devices.c: what prepare takes out in any case (rng, idle USB), and

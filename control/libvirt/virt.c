@@ -28,14 +28,14 @@
 
 struct virt {
     const char *uri;
-    const char *host;           /* this host's name, for messages */
+    const char *host; /* this host's name, for messages */
     const char *state_dir;
-    pthread_mutex_t lock;       /* of all that follows */
+    pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t opened;
     virConnectPtr conn;
-    bool opening;               /* a thread is at it */
-    struct timespec until;      /* ... and its callers wait until then */
-    char why[FT_ERR_TEXT];      /* why the last try failed */
+    bool opening;          /* a thread is at it */
+    struct timespec until; /* ... and its callers wait until then */
+    char why[FT_ERR_TEXT]; /* why the last try failed */
 };
 
 int virt_error(struct ft_err *err, const char *fmt, ...)
@@ -54,15 +54,16 @@ int virt_error(struct ft_err *err, const char *fmt, ...)
 
 static void quiet(void *arg, virErrorPtr error)
 {
-    (void)arg, (void)error;   /* each caller says it */
+    (void)arg, (void)error; /* each caller says it */
 }
 
 static void *events_thread(void *arg)
 {
     (void)arg;
     for (;;) {
-        if (virEventRunDefaultImpl() < 0)
+        if (virEventRunDefaultImpl() < 0) {
             sleep(1);
+        }
     }
     return NULL;
 }
@@ -72,11 +73,13 @@ static int start_events(struct ft_err *err)
 {
     pthread_t t;
 
-    if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
+    if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0) {
         return virt_error(err, "libvirt: cannot be initialized");
+    }
     virSetErrorFunc(NULL, quiet);
-    if (pthread_create(&t, NULL, events_thread, NULL))
+    if (pthread_create(&t, NULL, events_thread, NULL)) {
         return ft_err_sys(err, errno, "thread for libvirt");
+    }
     pthread_detach(t);
     return 0;
 }
@@ -86,11 +89,13 @@ struct virt *virt_new(const char *uri, const char *host,
 {
     struct virt *v;
 
-    if (start_events(err) < 0)
+    if (start_events(err) < 0) {
         return NULL;
+    }
     v = calloc(1, sizeof(*v));
-    if (!v)
+    if (!v) {
         abort();
+    }
     v->uri = uri;
     v->host = host;
     v->state_dir = state_dir;
@@ -104,12 +109,14 @@ static void *open_thread(void *arg)
     struct virt *v = arg;
     virConnectPtr conn = virConnectOpen(v->uri);
 
-    if (conn)
+    if (conn) {
         virConnectSetKeepAlive(conn, 5, 3);
+    }
     pthread_mutex_lock(&v->lock);
     v->conn = conn;
-    if (!conn)
+    if (!conn) {
         snprintf(v->why, sizeof(v->why), "%s", virGetLastErrorMessage());
+    }
     v->opening = false;
     pthread_cond_broadcast(&v->opened);
     pthread_mutex_unlock(&v->lock);
@@ -126,24 +133,30 @@ static int wait_opened(struct virt *v, struct ft_err *err)
 
     if (!v->opening) {
         rc = pthread_create(&t, NULL, open_thread, v);
-        if (rc)
+        if (rc) {
             return ft_err_sys(err, rc, "lockstepd: cannot start a thread");
+        }
         pthread_detach(t);
         v->opening = true;
         clock_gettime(CLOCK_MONOTONIC, until);
         until->tv_sec += OPEN_S;
     }
     while (v->opening) {
-        if (pthread_cond_clockwait(&v->opened, &v->lock,
-                                   CLOCK_MONOTONIC, until) == ETIMEDOUT)
-            return ft_err_set(err, ETIMEDOUT, "libvirt %s: it does not "
+        if (pthread_cond_clockwait(&v->opened, &v->lock, CLOCK_MONOTONIC,
+                                   until) == ETIMEDOUT) {
+            return ft_err_set(err, ETIMEDOUT,
+                              "libvirt %s: it does not "
                               "answer within %d s: libvirtd hangs, or is "
-                              "stopped: look at it, or restart it", v->uri,
-                              OPEN_S);
+                              "stopped: look at it, or restart it",
+                              v->uri, OPEN_S);
+        }
     }
-    if (!v->conn)
-        return ft_err_set(err, EIO, "libvirt %s: not reached; is libvirtd "
-                          "running? (%s)", v->uri, v->why);
+    if (!v->conn) {
+        return ft_err_set(err, EIO,
+                          "libvirt %s: not reached; is libvirtd "
+                          "running? (%s)",
+                          v->uri, v->why);
+    }
     return 0;
 }
 
@@ -168,8 +181,9 @@ static virDomainPtr lookup(virConnectPtr conn, const char *which)
 {
     virDomainPtr dom = virDomainLookupByName(conn, which);
 
-    if (!dom && strlen(which) == VIR_UUID_STRING_BUFLEN - 1)
+    if (!dom && strlen(which) == VIR_UUID_STRING_BUFLEN - 1) {
         dom = virDomainLookupByUUIDString(conn, which);
+    }
     return dom;
 }
 
@@ -179,18 +193,21 @@ virDomainPtr virt_domain(struct virt *v, const char *which,
     virConnectPtr conn = virt_open(v, err);
     virDomainPtr dom;
 
-    if (!conn)
+    if (!conn) {
         return NULL;
-    dom = lookup(conn, which);   /* keeps a reference to conn */
+    }
+    dom = lookup(conn, which); /* keeps a reference to conn */
     if (!dom) {
         virErrorPtr last = virGetLastError();
 
-        if (last && last->code == VIR_ERR_NO_DOMAIN)
-            ft_err_set(err, ENOENT, "domain %s: libvirt on %s does not know "
+        if (last && last->code == VIR_ERR_NO_DOMAIN) {
+            ft_err_set(err, ENOENT,
+                       "domain %s: libvirt on %s does not know "
                        "it: 'virsh list --all' shows those that it knows",
                        which, v->host);
-        else
+        } else {
             virt_error(err, "domain %s", which);
+        }
     }
     virConnectClose(conn);
     return dom;
@@ -202,13 +219,15 @@ enum virt_state virt_state(struct virt *v, const char *uuid)
     virDomainPtr dom = virt_domain(v, uuid, &err);
     int state = VIR_DOMAIN_NOSTATE, reason, rc;
 
-    if (!dom)
+    if (!dom) {
         return err.code == ENOENT ? VIRT_NOT_THERE : VIRT_NO_ANSWER;
+    }
     rc = virDomainGetState(dom, &state, &reason, 0);
     virDomainFree(dom);
-    if (rc < 0)
+    if (rc < 0) {
         return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? VIRT_NOT_THERE
                                                           : VIRT_NO_ANSWER;
+    }
     switch (state) {
     case VIR_DOMAIN_RUNNING:
     case VIR_DOMAIN_BLOCKED:
@@ -228,8 +247,8 @@ enum virt_state virt_state(struct virt *v, const char *uuid)
 const char *virt_state_name(enum virt_state state)
 {
     static const char *const name[] = {
-        [VIRT_NO_ANSWER] = "no answer", [VIRT_NOT_THERE] = "not there",
-        [VIRT_RUNNING] = "running", [VIRT_PAUSED] = "paused",
+        [VIRT_NO_ANSWER] = "no answer",     [VIRT_NOT_THERE] = "not there",
+        [VIRT_RUNNING] = "running",         [VIRT_PAUSED] = "paused",
         [VIRT_IN_SHUTDOWN] = "in shutdown", [VIRT_SHUT_OFF] = "shut off",
         [VIRT_UNKNOWN] = "unknown",
     };
@@ -243,11 +262,13 @@ int virt_active(struct virt *v, const char *uuid)
     virDomainPtr dom = virt_domain(v, uuid, &err);
     int active;
 
-    if (!dom)
+    if (!dom) {
         return err.code == ENOENT ? 0 : -1;
+    }
     active = virDomainIsActive(dom);
-    if (active < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
-        active = 0;   /* it was transient, and has just ended */
+    if (active < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN) {
+        active = 0; /* it was transient, and has just ended */
+    }
     virDomainFree(dom);
     return active;
 }
@@ -273,8 +294,9 @@ int virt_define(virConnectPtr conn, xmlDoc *doc, struct ft_err *err)
     virDomainPtr dom = virDomainDefineXML(conn, text);
 
     free(text);
-    if (!dom)
+    if (!dom) {
         return virt_error(err, "libvirt refuses the definition");
+    }
     virDomainFree(dom);
     return 0;
 }
@@ -283,8 +305,9 @@ void virt_destroy(struct virt *v, const char *uuid)
 {
     virDomainPtr dom = virt_domain(v, uuid, NULL);
 
-    if (!dom)
+    if (!dom) {
         return;
+    }
     if (virDomainIsActive(dom) == 1) {
         ft_info("domain %s: its replica is removed", virDomainGetName(dom));
         virDomainDestroy(dom);
@@ -300,18 +323,21 @@ int virt_make_permanent(struct virt *v, const char *uuid,
     xmlDoc *doc;
     int rc = -1;
 
-    if (!dom)
+    if (!dom) {
         return -1;
-    conn = virDomainGetConnect(dom);   /* borrowed from dom */
+    }
+    conn = virDomainGetConnect(dom); /* borrowed from dom */
     doc = virt_xml(dom, VIR_DOMAIN_XML_MIGRATABLE | VIR_DOMAIN_XML_SECURE,
                    err);
     if (doc) {
         dom_to_definition(doc);
-        if (p)
+        if (p) {
             dom_set_protection(doc, p);
+        }
         rc = virt_define(conn, doc, err);
-        if (rc < 0)
+        if (rc < 0) {
             ft_err_prefix(err, "domain %s", virDomainGetName(dom));
+        }
         dom_free(doc);
     }
     virDomainFree(dom);
@@ -322,21 +348,23 @@ static int keep_definition(struct virt *v, virDomainPtr dom, const char *uuid,
                            struct ft_err *err)
 {
     char *text = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE |
-                                     VIR_DOMAIN_XML_SECURE);
+                                              VIR_DOMAIN_XML_SECURE);
     char path[FT_PATH_TEXT];
     FILE *f;
     int rc;
 
-    if (!text)
+    if (!text) {
         return virt_error(err, "domain %s", virDomainGetName(dom));
-    snprintf(path, sizeof(path), "%s/vm/%s.xml", v->state_dir,
-             uuid);
+    }
+    snprintf(path, sizeof(path), "%s/vm/%s.xml", v->state_dir, uuid);
     f = fopen(path, "we");
     rc = f && fputs(text, f) >= 0 ? 0 : -1;
-    if (f && fclose(f) != 0)
+    if (f && fclose(f) != 0) {
         rc = -1;
-    if (rc < 0)
+    }
+    if (rc < 0) {
         ft_err_sys(err, errno, "file %s: cannot write it", path);
+    }
     free(text);
     return rc;
 }
@@ -346,21 +374,24 @@ int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err)
     virDomainPtr dom = virt_domain(v, uuid, NULL);
     int rc = 0;
 
-    if (!dom)
+    if (!dom) {
         return 0;
-    if (virDomainIsActive(dom) == 1)
+    }
+    if (virDomainIsActive(dom) == 1) {
         rc = ft_err_set(err, EBUSY, "domain %s: it is active on %s",
                         virDomainGetName(dom), v->host);
-    else if (keep_definition(v, dom, uuid, err) < 0)
+    } else if (keep_definition(v, dom, uuid, err) < 0) {
         rc = -1;
-    else if (virDomainUndefine(dom) < 0)
-        rc = virt_error(err, "domain %s: its old definition on %s cannot be "
-                        "removed", virDomainGetName(dom),
-                        v->host);
-    else
+    } else if (virDomainUndefine(dom) < 0) {
+        rc = virt_error(err,
+                        "domain %s: its old definition on %s cannot be "
+                        "removed",
+                        virDomainGetName(dom), v->host);
+    } else {
         ft_info("domain %s: its old definition here is removed, a copy is "
-                "%s/vm/%s.xml", virDomainGetName(dom),
-                v->state_dir, uuid);
+                "%s/vm/%s.xml",
+                virDomainGetName(dom), v->state_dir, uuid);
+    }
     virDomainFree(dom);
     return rc;
 }
@@ -372,16 +403,21 @@ void virt_set_protection(struct virt *v, const char *uuid,
     char *text = p ? dom_print_protection(p) : NULL;
     unsigned flags = 0;
 
-    if (!dom)
+    if (!dom) {
         goto out;
-    if (virDomainIsActive(dom) == 1)
+    }
+    if (virDomainIsActive(dom) == 1) {
         flags |= VIR_DOMAIN_AFFECT_LIVE;
-    if (virDomainIsPersistent(dom) == 1)
+    }
+    if (virDomainIsPersistent(dom) == 1) {
         flags |= VIR_DOMAIN_AFFECT_CONFIG;
+    }
     if (virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, text,
-                             "lockstep", DOM_NS_PROTECTION, flags) < 0 && p)
+                             "lockstep", DOM_NS_PROTECTION, flags) < 0 &&
+        p) {
         ft_warning("domain %s: its settings are not in its metadata: %s",
                    virDomainGetName(dom), virGetLastErrorMessage());
+    }
     virDomainFree(dom);
 out:
     free(text);
@@ -398,11 +434,13 @@ static bool model_usable(const char *capabilities, const char *model,
     *known = false;
     for (xmlNode *mode = dom_child(cpu, "mode"); mode;
          mode = dom_next(mode)) {
-        if (!dom_attr_is(mode, "name", "custom"))
+        if (!dom_attr_is(mode, "name", "custom")) {
             continue;
+        }
         for (xmlNode *m = dom_child(mode, "model"); m; m = dom_next(m)) {
-            if (strcmp(dom_text(m), model))
+            if (strcmp(dom_text(m), model)) {
                 continue;
+            }
             *known = true;
             usable = !dom_attr_is(m, "usable", "no");
         }
@@ -419,59 +457,72 @@ int virt_cpu_supported(struct virt *v, const struct dom_facts *f,
     char *text;
     bool known, usable;
 
-    if (!conn)
+    if (!conn) {
         return -1;
+    }
     text = virConnectGetDomainCapabilities(conn, emulator,
                                            *f->arch ? f->arch : NULL,
                                            *f->machine ? f->machine : NULL,
                                            "qemu", 0);
     virConnectClose(conn);
-    if (!text)
-        return virt_error(err, "domain %s: machine %s: %s's emulator %s "
-                          "does not offer it", f->name, f->machine, host,
-                          emulator);
+    if (!text) {
+        return virt_error(err,
+                          "domain %s: machine %s: %s's emulator %s "
+                          "does not offer it",
+                          f->name, f->machine, host, emulator);
+    }
     usable = model_usable(text, f->cpu, &known);
     free(text);
-    if (!usable)
-        return ft_err_set(err, ENOTSUP, "domain %s: cpu: model %s %s on %s: "
+    if (!usable) {
+        return ft_err_set(err, ENOTSUP,
+                          "domain %s: cpu: model %s %s on %s: "
                           "choose one that both hosts have ('lockstep "
                           "prepare --cpu MODEL', then start it again)",
                           f->name, f->cpu,
                           known ? "lacks features" : "is not known", host);
+    }
     return 0;
 }
 
-int virt_networks_there(struct virt *v, json_t *networks,
-                        struct ft_err *err)
+int virt_networks_there(struct virt *v, json_t *networks, struct ft_err *err)
 {
     const char *host = v->host;
     size_t i;
     json_t *one;
 
-    json_array_foreach(networks, i, one) {
+    json_array_foreach(networks, i, one)
+    {
         const char *text = json_string_value(one);
         virConnectPtr conn;
         virNetworkPtr net;
         int active;
 
         if (text && !strncmp(text, "bridge ", 7)) {
-            if (!if_nametoindex(text + 7))
-                return ft_err_set(err, ENOENT, "interface: %s has no %s: "
+            if (!if_nametoindex(text + 7)) {
+                return ft_err_set(err, ENOENT,
+                                  "interface: %s has no %s: "
                                   "make it, so that the guest finds its "
-                                  "network there", host, text);
+                                  "network there",
+                                  host, text);
+            }
         } else if (text && !strncmp(text, "network ", 8)) {
             conn = virt_open(v, err);
-            if (!conn)
+            if (!conn) {
                 return -1;
+            }
             net = virNetworkLookupByName(conn, text + 8);
             active = net ? virNetworkIsActive(net) : 0;
-            if (net)
+            if (net) {
                 virNetworkFree(net);
+            }
             virConnectClose(conn);
-            if (active != 1)
-                return ft_err_set(err, ENOENT, "interface: libvirt's %s is "
+            if (active != 1) {
+                return ft_err_set(err, ENOENT,
+                                  "interface: libvirt's %s is "
                                   "not active on %s: 'virsh net-start %s' "
-                                  "there", text, host, text + 8);
+                                  "there",
+                                  text, host, text + 8);
+            }
         }
     }
     return 0;

@@ -27,16 +27,19 @@ virConnectPtr virt_open(struct virt *v, struct ft_err *err);
 virDomainPtr virt_domain(struct virt *v, const char *which,
                          struct ft_err *err);
 int virt_error(struct ft_err *err, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));   /* appends libvirt's text */
+    __attribute__((format(printf, 2, 3))); /* appends libvirt's text */
 enum virt_state {
-    VIRT_NO_ANSWER,             /* of libvirtd */
-    VIRT_NOT_THERE,             /* libvirtd does not know it */
-    VIRT_RUNNING, VIRT_PAUSED, VIRT_IN_SHUTDOWN, VIRT_SHUT_OFF,
-    VIRT_UNKNOWN,               /* libvirtd does not say */
+    VIRT_NO_ANSWER, /* of libvirtd */
+    VIRT_NOT_THERE, /* libvirtd does not know it */
+    VIRT_RUNNING,
+    VIRT_PAUSED,
+    VIRT_IN_SHUTDOWN,
+    VIRT_SHUT_OFF,
+    VIRT_UNKNOWN, /* libvirtd does not say */
 };
 enum virt_state virt_state(struct virt *v, const char *uuid);
 const char *virt_state_name(enum virt_state state);
-int virt_active(struct virt *v, const char *uuid);   /* -1: not known */
+int virt_active(struct virt *v, const char *uuid); /* -1: not known */
 xmlDoc *virt_xml(virDomainPtr dom, unsigned flags, struct ft_err *err);
 int virt_define(virConnectPtr conn, xmlDoc *doc, struct ft_err *err);
 void virt_destroy(struct virt *v, const char *uuid);
@@ -49,7 +52,6 @@ void virt_set_protection(struct virt *v, const char *uuid,
                          const struct dom_protection *p);
 int virt_cpu_supported(struct virt *v, const struct dom_facts *f,
                        const char *emulator, struct ft_err *err);
-int virt_networks_there(struct virt *v, json_t *networks,
-                        struct ft_err *err);
+int virt_networks_there(struct virt *v, json_t *networks, struct ft_err *err);
 
 #endif

@@ -42,13 +42,13 @@ bool agent_client_alive(struct ctl *ctl, const char *uuid)
 {
     int fd = agent_client_open(ctl, uuid, NULL);
 
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
     return fd >= 0;
 }
 
-static int send_command(int sock, json_t *command, int fd,
-                        struct ft_err *err)
+static int send_command(int sock, json_t *command, int fd, struct ft_err *err)
 {
     char *text = NULL, *json = json_dumps(command, JSON_COMPACT);
     ssize_t n;
@@ -59,8 +59,9 @@ static int send_command(int sock, json_t *command, int fd,
     }
     free(json);
     n = ft_send_fds(sock, text, strlen(text), &fd, fd >= 0, err);
-    if (n >= 0 && (size_t)n != strlen(text))
+    if (n >= 0 && (size_t)n != strlen(text)) {
         n = ft_err_set(err, EAGAIN, "agent: it does not read");
+    }
     free(text);
     return n < 0 ? -1 : 0;
 }
@@ -74,31 +75,37 @@ int agent_client_request(struct ctl *ctl, const char *uuid, json_t *command,
     json_t *line = NULL;
     int rc = -1, n, sock = agent_client_open(ctl, uuid, err);
 
-    if (reply)
+    if (reply) {
         *reply = NULL;
+    }
     if (sock < 0) {
         ft_err_prefix(err, "agent of %s", uuid);
         json_decref(command);
         return -1;
     }
     ft_json_reader_init(&r, sock);
-    if (send_command(sock, command, fd, err) < 0)
+    if (send_command(sock, command, fd, err) < 0) {
         goto out;
+    }
     for (;;) {
         ft_ns now = ft_monotonic();
 
-        n = ft_json_reader_next(&r, &line, now < end ?
-                                (int)((end - now) / FT_NS_PER_MS) + 1 : 0,
+        n = ft_json_reader_next(&r, &line,
+                                now < end
+                                    ? (int)((end - now) / FT_NS_PER_MS) + 1
+                                    : 0,
                                 err);
-        if (n < 0)
+        if (n < 0) {
             goto out;
+        }
         if (n == 0) {
             ft_err_set(err, ECONNRESET, "agent of %s: it has ended", uuid);
             goto out;
         }
-        if (json_object_get(line, "ok"))
+        if (json_object_get(line, "ok")) {
             break;
-        json_decref(line);   /* an event */
+        }
+        json_decref(line); /* an event */
         line = NULL;
     }
     if (!json_is_true(json_object_get(line, "ok"))) {
@@ -124,8 +131,9 @@ int agent_client_status(struct ctl *ctl, const char *uuid,
     json_t *reply;
 
     if (agent_client_request(ctl, uuid, json_pack("{s:s}", "do", "status"),
-                             -1, &reply, 3000, err) < 0)
+                             -1, &reply, 3000, err) < 0) {
         return -1;
+    }
     agent_report_parse(status, reply);
     json_decref(reply);
     return 0;
@@ -171,15 +179,18 @@ static int spawn_agent(struct ctl *ctl, const char *uuid, struct ft_err *err)
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID |
-                             POSIX_SPAWN_SETSIGMASK |
-                             POSIX_SPAWN_SETSIGDEF);
-    rc = posix_spawn(&pid, o->paths_agent, &files, &attr,
-                     (char *const *)argv, environ);
+                                        POSIX_SPAWN_SETSIGMASK |
+                                        POSIX_SPAWN_SETSIGDEF);
+    rc = posix_spawn(&pid, o->paths_agent, &files, &attr, (char *const *)argv,
+                     environ);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
-    if (rc)
-        return ft_err_sys(err, rc, "program %s: cannot start it ([paths] "
-                          "agent= in lockstepd.conf)", o->paths_agent);
+    if (rc) {
+        return ft_err_sys(err, rc,
+                          "program %s: cannot start it ([paths] "
+                          "agent= in lockstepd.conf)",
+                          o->paths_agent);
+    }
     ft_info("vm %s: agent started, process %d, log %s", uuid, (int)pid, log);
     return 0;
 }
@@ -188,17 +199,21 @@ int agent_client_ensure(struct ctl *ctl, const char *uuid, struct ft_err *err)
 {
     char dir[FT_PATH_TEXT];
 
-    if (agent_client_alive(ctl, uuid))
+    if (agent_client_alive(ctl, uuid)) {
         return 0;
+    }
     if (registry_run_dir(ctl, uuid, dir, sizeof(dir), err) < 0 ||
-        spawn_agent(ctl, uuid, err) < 0)
+        spawn_agent(ctl, uuid, err) < 0) {
         return -1;
+    }
     for (int waited = 0; waited < START_MS; waited += 20) {
-        if (agent_client_alive(ctl, uuid))
+        if (agent_client_alive(ctl, uuid)) {
             return 0;
+        }
         poll(NULL, 0, 20);
     }
-    return ft_err_set(err, ETIMEDOUT, "agent of %s: it did not come up "
-                      "within %d ms: see %s/agent-%s.log", uuid, START_MS,
-                      ctl->options.paths_log, uuid);
+    return ft_err_set(err, ETIMEDOUT,
+                      "agent of %s: it did not come up "
+                      "within %d ms: see %s/agent-%s.log",
+                      uuid, START_MS, ctl->options.paths_log, uuid);
 }

@@ -14,14 +14,14 @@
 
 struct agent_report {
     enum ft_role role;
-    enum ft_pair_state state;   /* NONE: it was no status */
+    enum ft_pair_state state; /* NONE: it was no status */
     char reason[FT_ERR_TEXT];
     char pair[33];
     char peer[CTL_NAME];
     uint64_t generation, tried;
-    char qemu[PROOF_BUILD_ID];  /* what its QEMU said hello with, or "" */
-    bool unused;                /* a replica that nobody has filled */
-    uint64_t sent, remaining;   /* of the clone, bytes */
+    char qemu[PROOF_BUILD_ID]; /* what its QEMU said hello with, or "" */
+    bool unused;               /* a replica that nobody has filled */
+    uint64_t sent, remaining;  /* of the clone, bytes */
 };
 
 /* o: borrowed; may be NULL or another object: then all is empty. */

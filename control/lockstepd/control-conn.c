@@ -27,26 +27,27 @@
 #include "logging-channel/conn.h"
 
 #define OPEN_S 10
-#define IDLE_S 600     /* a session whose client says nothing */
+#define IDLE_S 600 /* a session whose client says nothing */
 
 struct control_conn {
     struct ctl *ctl;
-    struct job *job;          /* or NULL */
+    struct job *job; /* or NULL */
     struct ev_loop *loop;
     struct lc_conn *conn;
     struct lc_tls *tls;
     char host[CTL_NAME];
     char address[128];
     bool connector, ready, open;
-    struct ft_timer tick;     /* so that a wait looks around */
-    struct ft_err why;        /* code != 0: it is over */
+    struct ft_timer tick; /* so that a wait looks around */
+    struct ft_err why;    /* code != 0: it is over */
     json_t *inbox;
 };
 
 static void end_conn(struct control_conn *p, const struct ft_err *why)
 {
-    if (!p->why.code)
+    if (!p->why.code) {
         p->why = *why;
+    }
     ev_break(p->loop, EVBREAK_ALL);
 }
 
@@ -73,8 +74,9 @@ static void on_ready(struct lc_conn *c, void *arg)
 
     (void)c;
     p->ready = true;
-    if (p->connector)
+    if (p->connector) {
         send_hello(p);
+    }
 }
 
 static void take_json(struct control_conn *p, const lc_blob *b)
@@ -84,8 +86,9 @@ static void take_json(struct control_conn *p, const lc_blob *b)
 
     if (!json_is_object(o) || p->inbox) {
         json_decref(o);
-        end_conn_of(p, EPROTO, o ? "it speaks out of turn"
-                                 : "it sent something that is not JSON");
+        end_conn_of(p, EPROTO,
+                    o ? "it speaks out of turn"
+                      : "it sent something that is not JSON");
         return;
     }
     p->inbox = o;
@@ -101,7 +104,7 @@ static void on_hello(struct control_conn *p, struct lc_conn *c,
         m.type = LC_REFUSE;
         m.u.refuse.code = EACCES;
         lc_set_str(&m.u.refuse.text, "your certificate does not carry the "
-                   "host name that you give");
+                                     "host name that you give");
         lc_conn_send(c, &m);
         lc_conn_flush(c);
         end_conn_of(p, EACCES,
@@ -158,7 +161,9 @@ static void on_drained(struct lc_conn *c, void *arg)
 }
 
 static const struct lc_conn_ops conn_ops = {
-    .ready = on_ready, .frame = on_frame, .drained = on_drained,
+    .ready = on_ready,
+    .frame = on_frame,
+    .drained = on_drained,
     .closed = on_closed,
 };
 
@@ -174,13 +179,18 @@ static int run_until(struct control_conn *p,
             *err = p->why;
             return -1;
         }
-        if (p->job && job_cancelled(p->job))
+        if (p->job && job_cancelled(p->job)) {
             return ft_err_set(err, ECANCELED, "cancelled");
-        if (p->ctl->quit)
+        }
+        if (p->ctl->quit) {
             return ft_err_set(err, ECANCELED, "lockstepd is ending");
-        if (ft_monotonic() >= end)
-            return ft_err_set(err, ETIMEDOUT, "host %s: no answer within "
-                              "%d s", p->host, timeout_s);
+        }
+        if (ft_monotonic() >= end) {
+            return ft_err_set(err, ETIMEDOUT,
+                              "host %s: no answer within "
+                              "%d s",
+                              p->host, timeout_s);
+        }
         ev_run(p->loop, EVRUN_ONCE);
     }
     return 0;
@@ -188,20 +198,22 @@ static int run_until(struct control_conn *p,
 
 static void on_tick(struct ft_timer *t, void *arg)
 {
-    (void)t, (void)arg;   /* waking up is all: run_until() looks around */
+    (void)t, (void)arg; /* waking up is all: run_until() looks around */
 }
 
 static struct control_conn *control_new(struct ctl *ctl, struct job *job)
 {
     struct control_conn *p = calloc(1, sizeof(*p));
 
-    if (!p)
+    if (!p) {
         abort();
+    }
     p->ctl = ctl;
     p->job = job;
     p->loop = ev_loop_new(EVFLAG_AUTO);
-    if (!p->loop)
+    if (!p->loop) {
         abort();
+    }
     ft_timer_init(&p->tick, p->loop, on_tick, NULL);
     ft_timer_every(&p->tick, 200 * FT_NS_PER_MS);
     return p;
@@ -209,12 +221,14 @@ static struct control_conn *control_new(struct ctl *ctl, struct job *job)
 
 void control_close(struct control_conn *p)
 {
-    if (!p)
+    if (!p) {
         return;
+    }
     ft_timer_stop(&p->tick);
     lc_conn_free(p->conn);
-    if (p->tls)
+    if (p->tls) {
         lc_tls_free(p->tls);
+    }
     ev_loop_destroy(p->loop);
     json_decref(p->inbox);
     free(p);
@@ -249,13 +263,16 @@ int control_resolve(const char *host, char *out, size_t size,
                     struct ft_err *err)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-                              .ai_flags = AI_ADDRCONFIG }, *list;
+                              .ai_flags = AI_ADDRCONFIG },
+                    *list;
     int rc = getaddrinfo(host, NULL, &hints, &list);
 
-    if (rc)
-        return ft_err_set(err, ENOENT, "host %s: its name does not resolve "
-                          "(%s): add it to /etc/hosts or to the DNS", host,
-                          gai_strerror(rc));
+    if (rc) {
+        return ft_err_set(err, ENOENT,
+                          "host %s: its name does not resolve "
+                          "(%s): add it to /etc/hosts or to the DNS",
+                          host, gai_strerror(rc));
+    }
     getnameinfo(list->ai_addr, list->ai_addrlen, out, (socklen_t)size, NULL,
                 0, NI_NUMERICHOST);
     freeaddrinfo(list);
@@ -265,8 +282,12 @@ int control_resolve(const char *host, char *out, size_t size,
 static struct lc_conn_config config_of(struct control_conn *p)
 {
     return (struct lc_conn_config){
-        .loop = p->loop, .tls = p->tls, .kind = LC_KIND_CONTROL,
-        .timeout = OPEN_S * FT_NS_PER_S, .ops = &conn_ops, .arg = p,
+        .loop = p->loop,
+        .tls = p->tls,
+        .kind = LC_KIND_CONTROL,
+        .timeout = OPEN_S * FT_NS_PER_S,
+        .ops = &conn_ops,
+        .arg = p,
     };
 }
 
@@ -276,8 +297,7 @@ static int load_tls(struct control_conn *p, struct ft_err *err)
 {
     const struct ft_options *o = &p->ctl->options;
 
-    p->tls = lc_tls_load(o->pki_dir, p->connector ? o->host_name : NULL,
-                         err);
+    p->tls = lc_tls_load(o->pki_dir, p->connector ? o->host_name : NULL, err);
     return p->tls ? 0 : -1;
 }
 
@@ -294,7 +314,7 @@ static void add_what_to_do(struct ft_err *err)
     case ECONNRESET:
     case EPIPE:
         what = "see lockstepd.log there (has it no certificate? was it "
-            "stopped?)";
+               "stopped?)";
         break;
     case ETIMEDOUT:
     case EHOSTUNREACH:
@@ -302,7 +322,7 @@ static void add_what_to_do(struct ft_err *err)
         what = "is the host up, and its lockstepd running?";
         break;
     default:
-        return;   /* it says enough */
+        return; /* it says enough */
     }
     snprintf(text, sizeof(text), "%s", err->text);
     ft_err_set(err, err->code, "%s: %s", text, what);
@@ -317,8 +337,9 @@ struct control_conn *control_connect(struct job *job, const char *host,
     p->connector = true;
     snprintf(p->host, sizeof(p->host), "%s", host);
     if (load_tls(p, err) < 0 ||
-        control_resolve(host, p->address, sizeof(p->address), err) < 0)
+        control_resolve(host, p->address, sizeof(p->address), err) < 0) {
         goto fail;
+    }
     config = config_of(p);
     config.peer = host;
     p->conn = lc_conn_connect(&config, p->address,
@@ -333,7 +354,8 @@ fail:
     return NULL;
 }
 
-struct control_conn *control_accept(struct ctl *ctl, int fd, struct ft_err *err)
+struct control_conn *control_accept(struct ctl *ctl, int fd,
+                                    struct ft_err *err)
 {
     struct control_conn *p = control_new(ctl, NULL);
     struct sockaddr_storage sa;
@@ -341,17 +363,19 @@ struct control_conn *control_accept(struct ctl *ctl, int fd, struct ft_err *err)
     struct lc_conn_config config;
 
     snprintf(p->host, sizeof(p->host), "(not yet known)");
-    if (getpeername(fd, (struct sockaddr *)&sa, &n) == 0)
-        getnameinfo((struct sockaddr *)&sa, n, p->address,
-                    sizeof(p->address), NULL, 0, NI_NUMERICHOST);
+    if (getpeername(fd, (struct sockaddr *)&sa, &n) == 0) {
+        getnameinfo((struct sockaddr *)&sa, n, p->address, sizeof(p->address),
+                    NULL, 0, NI_NUMERICHOST);
+    }
     if (load_tls(p, err) < 0) {
         close(fd);
         goto fail;
     }
     config = config_of(p);
     p->conn = lc_conn_accept(&config, fd, err);
-    if (!p->conn || run_until(p, is_open, OPEN_S, err) < 0)
+    if (!p->conn || run_until(p, is_open, OPEN_S, err) < 0) {
         goto fail;
+    }
     return p;
 fail:
     control_close(p);
@@ -367,19 +391,22 @@ static int send_json(struct control_conn *p, uint16_t type, json_t *o,
     int rc = -1;
 
     json_decref(o);
-    if (!text)
+    if (!text) {
         return ft_err_set(err, EINVAL, "host %s: not representable as JSON",
                           p->host);
+    }
     blob.n = (uint32_t)strlen(text);
-    if (type == LC_REQUEST)
+    if (type == LC_REQUEST) {
         m.u.request.json = blob;
-    else
+    } else {
         m.u.reply.json = blob;
-    if (lc_conn_send(p->conn, &m) == 0)
+    }
+    if (lc_conn_send(p->conn, &m) == 0) {
         rc = run_until(p, is_sent, OPEN_S, err);
-    else
-        ft_err_set(err, ENOTCONN, "host %s: %s", p->host, p->why.code
-                   ? p->why.text : "the connection is over");
+    } else {
+        ft_err_set(err, ENOTCONN, "host %s: %s", p->host,
+                   p->why.code ? p->why.text : "the connection is over");
+    }
     free(text);
     return rc;
 }
@@ -393,13 +420,15 @@ int control_call(struct control_conn *p, json_t *request, json_t **reply,
     json_decref(p->inbox);
     p->inbox = NULL;
     if (send_json(p, LC_REQUEST, request, err) < 0 ||
-        run_until(p, has_inbox, timeout_s, err) < 0)
+        run_until(p, has_inbox, timeout_s, err) < 0) {
         return -1;
+    }
     o = p->inbox;
     p->inbox = NULL;
     if (!json_is_true(json_object_get(o, "ok"))) {
-        ft_err_set(err, EPROTO, "%s", *ft_json_text(o, "error")
-                   ? ft_json_text(o, "error") : "it refused");
+        ft_err_set(err, EPROTO, "%s",
+                   *ft_json_text(o, "error") ? ft_json_text(o, "error")
+                                             : "it refused");
         json_decref(o);
         return -1;
     }
@@ -409,8 +438,9 @@ int control_call(struct control_conn *p, json_t *request, json_t **reply,
 
 int control_next(struct control_conn *p, json_t **request, struct ft_err *err)
 {
-    if (run_until(p, has_inbox, IDLE_S, err) < 0)
+    if (run_until(p, has_inbox, IDLE_S, err) < 0) {
         return err->code == ECONNRESET ? 0 : -1;
+    }
     *request = p->inbox;
     p->inbox = NULL;
     return 1;

@@ -19,7 +19,7 @@ struct control_conn *control_accept(struct ctl *ctl, int fd,
                                     struct ft_err *err);
 void control_close(struct control_conn *p);
 const char *control_host(const struct control_conn *p);
-const char *control_address(const struct control_conn *p);   /* no port */
+const char *control_address(const struct control_conn *p); /* no port */
 int control_call(struct control_conn *p, json_t *request, json_t **reply,
                  int timeout_s, struct ft_err *err);
 /* 1: *request (given), 0: closed, -1: err */

@@ -50,14 +50,14 @@
 
 struct ctl {
     struct ft_options options;
-    const char *config;         /* --config FILE, handed to the agents */
+    const char *config; /* --config FILE, handed to the agents */
     struct ev_loop *loop;
-    struct ft_listener listener;    /* of lockstepd.sock */
-    pthread_mutex_t vms_lock;   /* of the list (registry.h) */
+    struct ft_listener listener; /* of lockstepd.sock */
+    pthread_mutex_t vms_lock;    /* of the list (registry.h) */
     struct vm *vms;
     struct virt *virt;
     struct thread_pool commands, connections;
-    struct thread_pool background;  /* what lockstepd does of its own accord:
+    struct thread_pool background; /* what lockstepd does of its own accord:
                                        keepers, new replicas, announcements */
     atomic_bool quit;
 };

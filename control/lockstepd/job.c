@@ -14,17 +14,19 @@ bool job_cancelled(const struct job *job)
 {
     struct pollfd p = { .fd = job->cancel_fd, .events = POLLRDHUP };
 
-    if (job->vm && vm_is_stopped(job->vm))
+    if (job->vm && vm_is_stopped(job->vm)) {
         return true;
+    }
     return job->cancel_fd >= 0 && poll(&p, 1, 0) == 1 &&
-        (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+           (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
 int job_sleep(const struct job *job, int ms, struct ft_err *err)
 {
     for (int left = ms; left > 0; left -= 100) {
-        if (job_cancelled(job) || job->ctl->quit)
+        if (job_cancelled(job) || job->ctl->quit) {
             return ft_err_set(err, ECANCELED, "cancelled");
+        }
         poll(NULL, 0, left < 100 ? left : 100);
     }
     return 0;
@@ -39,6 +41,7 @@ void job_progress(struct job *job, const char *phase, int percent,
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    if (job->progress)
+    if (job->progress) {
         job->progress(job, phase, percent, text);
+    }
 }

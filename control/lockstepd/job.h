@@ -12,17 +12,16 @@ struct vm;
 
 struct job {
     struct ctl *ctl;
-    int cancel_fd;              /* hung up: cancelled; -1: none */
-    struct vm *vm;              /* told to stop: cancelled; NULL: none */
+    int cancel_fd; /* hung up: cancelled; -1: none */
+    struct vm *vm; /* told to stop: cancelled; NULL: none */
     void (*progress)(struct job *job, const char *phase, int percent,
-                     const char *text);   /* percent -1: not known */
+                     const char *text); /* percent -1: not known */
     void *arg;
 };
 
 bool job_cancelled(const struct job *job);
 void job_progress(struct job *job, const char *phase, int percent,
-                  const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Wait; -1 and err when cancelled. */
 int job_sleep(const struct job *job, int ms, struct ft_err *err);
 

@@ -16,8 +16,9 @@ static struct keeper_action just(enum keeper_action_kind kind)
 static void back_off(struct keeper_backoff *b, ft_ns now)
 {
     b->wait = b->wait == 0 ? KEEPER_BACKOFF_MIN : 2 * b->wait;
-    if (b->wait > KEEPER_BACKOFF_MAX)
+    if (b->wait > KEEPER_BACKOFF_MAX) {
         b->wait = KEEPER_BACKOFF_MAX;
+    }
     b->at = now + b->wait;
 }
 
@@ -29,10 +30,12 @@ static void reset(struct keeper_backoff *b)
 void keeper_failed(struct keeper_core *k, enum keeper_action_kind kind,
                    ft_ns now)
 {
-    if (kind == KEEPER_TIDY_UP)
+    if (kind == KEEPER_TIDY_UP) {
         back_off(&k->tidy, now);
-    if (kind == KEEPER_START_AGENT)
+    }
+    if (kind == KEEPER_START_AGENT) {
         k->agent.at = now + KEEPER_BACKOFF_MIN;
+    }
 }
 
 /* This host runs the only copy, as far as is known, and the user wants another
@@ -40,7 +43,7 @@ void keeper_failed(struct keeper_core *k, enum keeper_action_kind kind,
 static bool wants_backup(const struct keeper_input *in)
 {
     return in->wanted && !in->stopped && in->role == FT_ROLE_PRIMARY &&
-        (in->agent != KEEPER_AGENT_SAYS || ft_pair_is_alone(in->state));
+           (in->agent != KEEPER_AGENT_SAYS || ft_pair_is_alone(in->state));
 }
 
 /* ---- an end -------------------------------------------------------------- */
@@ -52,24 +55,30 @@ static struct keeper_action tidy_what_is_over(const struct keeper_core *k,
     bool agreed = in->state == FT_PAIR_ENDED;
     bool backup = in->role == FT_ROLE_BACKUP;
     struct keeper_action a = {
-        .kind = KEEPER_TIDY_UP, .end = true, .destroy = backup,
+        .kind = KEEPER_TIDY_UP,
+        .end = true,
+        .destroy = backup,
         .forget = backup,
     };
 
-    if (in->busy || in->now < k->tidy.at)
+    if (in->busy || in->now < k->tidy.at) {
         return just(KEEPER_WAIT);
-    if (in->role == FT_ROLE_NONE)   /* it has ended before */
+    }
+    if (in->role == FT_ROLE_NONE) { /* it has ended before */
         return just(KEEPER_TIDY_UP);
-    if (!backup || !agreed)
+    }
+    if (!backup || !agreed) {
         a.last = ft_pair_is_over(in->state) ? in->state : FT_PAIR_OFF;
-    if (agreed)
+    }
+    if (agreed) {
         a.note = KEEPER_NOTE_REASON;
-    else if (backup)
+    } else if (backup) {
         a.note = KEEPER_NOTE_REPLICA;
-    else if (in->state == FT_PAIR_FENCED)
+    } else if (in->state == FT_PAIR_FENCED) {
         a.note = KEEPER_NOTE_FENCED;
-    else
+    } else {
         a.note = KEEPER_NOTE_ELSEWHERE;
+    }
     return a;
 }
 
@@ -77,7 +86,9 @@ static struct keeper_action tidy_what_is_over(const struct keeper_core *k,
 static struct keeper_action end_without_agent(const struct keeper_input *in)
 {
     struct keeper_action a = {
-        .kind = KEEPER_END_PART, .end = true, .last = FT_PAIR_OFF,
+        .kind = KEEPER_END_PART,
+        .end = true,
+        .last = FT_PAIR_OFF,
     };
 
     if (in->role == FT_ROLE_BACKUP) {
@@ -107,14 +118,18 @@ static struct keeper_action end_without_agent(const struct keeper_input *in)
 static struct keeper_action without_agent(const struct keeper_core *k,
                                           const struct keeper_input *in)
 {
-    if (in->busy)   /* a command starts and ends agents as it needs */
+    if (in->busy) { /* a command starts and ends agents as it needs */
         return just(KEEPER_WAIT);
-    if (in->role == FT_ROLE_NONE)
+    }
+    if (in->role == FT_ROLE_NONE) {
         return just(KEEPER_RESIGN);
-    if (in->now < k->agent.at)
+    }
+    if (in->now < k->agent.at) {
         return just(KEEPER_WAIT);
-    if (in->qemu == KEEPER_NOT_ASKED)
+    }
+    if (in->qemu == KEEPER_NOT_ASKED) {
         return just(KEEPER_ASK_KERNEL);
+    }
     return in->qemu == KEEPER_YES ? just(KEEPER_START_AGENT)
                                   : end_without_agent(in);
 }
@@ -123,24 +138,29 @@ static struct keeper_action without_agent(const struct keeper_core *k,
 static struct keeper_action alone(const struct keeper_core *k,
                                   const struct keeper_input *in)
 {
-    if (in->busy)
+    if (in->busy) {
         return just(KEEPER_WAIT);
+    }
     switch (in->role) {
     case FT_ROLE_NONE:
         return tidy_what_is_over(k, in);
     case FT_ROLE_PRIMARY:
         return wants_backup(in) && in->try != KEEPER_TRY_RUNS &&
-            in->now >= k->backup.at ? just(KEEPER_MAKE_BACKUP)
-                                    : just(KEEPER_WAIT);
+                       in->now >= k->backup.at
+                 ? just(KEEPER_MAKE_BACKUP)
+                 : just(KEEPER_WAIT);
     case FT_ROLE_BACKUP:
         /* Unused for a lockstepd that has died since: nobody will fill it any
          * more. What the agent said may be older than its next command. */
-        if (in->unused && in->still_unused == KEEPER_NOT_ASKED)
+        if (in->unused && in->still_unused == KEEPER_NOT_ASKED) {
             return just(KEEPER_ASK_AGENT);
-        if (in->unused && in->still_unused == KEEPER_YES)
+        }
+        if (in->unused && in->still_unused == KEEPER_YES) {
             return tidy_what_is_over(k, in);
-        if (in->runs == KEEPER_NOT_ASKED)
+        }
+        if (in->runs == KEEPER_NOT_ASKED) {
             return just(KEEPER_ASK_LIBVIRT);
+        }
         return just(in->runs == KEEPER_YES ? KEEPER_TAKE_OVER : KEEPER_WAIT);
     }
     return just(KEEPER_WAIT);
@@ -149,13 +169,16 @@ static struct keeper_action alone(const struct keeper_core *k,
 static struct keeper_action with_agent(const struct keeper_core *k,
                                        const struct keeper_input *in)
 {
-    if (in->state == FT_PAIR_PROTECTED)
+    if (in->state == FT_PAIR_PROTECTED) {
         return just(in->busy ? KEEPER_WAIT : KEEPER_RECORD_PROTECTED);
-    if (ft_pair_is_over(in->state))
+    }
+    if (ft_pair_is_over(in->state)) {
         return tidy_what_is_over(k, in);
-    if (ft_pair_is_alone(in->state))
+    }
+    if (ft_pair_is_alone(in->state)) {
         return alone(k, in);
-    return just(KEEPER_WAIT);   /* the agents are at it */
+    }
+    return just(KEEPER_WAIT); /* the agents are at it */
 }
 
 /* rule 9: redundancy is restored, with back-off and a stated reason. What is
@@ -163,14 +186,16 @@ static struct keeper_action with_agent(const struct keeper_core *k,
 struct keeper_action keeper_decide(struct keeper_core *k,
                                    const struct keeper_input *in)
 {
-    if (in->unsaved && !in->busy)
+    if (in->unsaved && !in->busy) {
         return just(KEEPER_SAVE);
+    }
     if (in->try == KEEPER_TRY_FAILED && wants_backup(in)) {
         back_off(&k->backup, in->now);
         return just(KEEPER_NOTE_FAILURE);
     }
-    if (in->poked || !wants_backup(in))
+    if (in->poked || !wants_backup(in)) {
         reset(&k->backup);
+    }
     switch (in->agent) {
     case KEEPER_AGENT_GONE:
         return without_agent(k, in);

@@ -35,8 +35,8 @@
 #define KEEPER_BACKOFF_MAX (30000 * FT_NS_PER_MS)
 
 struct keeper_backoff {
-    ft_ns at;                   /* not before; 0: at once */
-    ft_ns wait;                 /* after the last failure; 0: none */
+    ft_ns at;   /* not before; 0: at once */
+    ft_ns wait; /* after the last failure; 0: none */
 };
 
 /* All zero at first. */
@@ -50,80 +50,84 @@ struct keeper_input {
     ft_ns now;
     /* What this host knows of the domain (vm.h). */
     enum ft_role role;
-    bool wanted;                /* the user wants it protected */
-    bool stopped;               /* the user is just ending the pair */
-    bool busy;                  /* a command works on it */
-    bool unsaved;               /* its file could not be written */
+    bool wanted;  /* the user wants it protected */
+    bool stopped; /* the user is just ending the pair */
+    bool busy;    /* a command works on it */
+    bool unsaved; /* its file could not be written */
     /* What its agent says; MUTE: it has not said anything yet. */
     enum { KEEPER_AGENT_GONE, KEEPER_AGENT_MUTE, KEEPER_AGENT_SAYS } agent;
     enum ft_pair_state state;
-    bool unused;                /* a replica that nobody has filled */
+    bool unused; /* a replica that nobody has filled */
     /* The new backup that the keeper makes; FAILED is told once. */
     enum { KEEPER_TRY_NONE, KEEPER_TRY_RUNS, KEEPER_TRY_FAILED } try;
-    bool poked;                 /* the other host is back */
+    bool poked; /* the other host is back */
     /* Answers, NOT_ASKED at first. */
-    enum keeper_answer still_unused;    /* ASK_AGENT */
-    enum keeper_answer runs;            /* ASK_LIBVIRT: not paused */
-    enum keeper_answer qemu;            /* ASK_KERNEL: its process is there */
-    enum { KEEPER_OWNER_NOT_ASKED, KEEPER_OWNER_UNKNOWN, KEEPER_OWNER_US,
-           KEEPER_OWNER_OTHER } owner;  /* ASK_ARBITER */
+    enum keeper_answer still_unused; /* ASK_AGENT */
+    enum keeper_answer runs;         /* ASK_LIBVIRT: not paused */
+    enum keeper_answer qemu;         /* ASK_KERNEL: its process is there */
+    enum {
+        KEEPER_OWNER_NOT_ASKED,
+        KEEPER_OWNER_UNKNOWN,
+        KEEPER_OWNER_US,
+        KEEPER_OWNER_OTHER
+    } owner; /* ASK_ARBITER */
 };
 
 /* A(NAME, name): those of the first part are answered by calling again. */
-#define KEEPER_ACTIONS(A)                                                  \
-    /* Write the file again; then unsaved is false in this round. */       \
-    A(SAVE,             "save")                                            \
-    /* Say why there is no backup; then the try is NONE. */                \
-    A(NOTE_FAILURE,     "note-failure")                                    \
-    /* Ask the agent itself again: is its replica still unused? */         \
-    A(ASK_AGENT,        "ask-agent")                                       \
-    /* Does libvirt say that the domain runs? */                           \
-    A(ASK_LIBVIRT,      "ask-libvirt")                                     \
-    /* Is there a QEMU process of this domain? */                          \
-    A(ASK_KERNEL,       "ask-kernel")                                      \
-    /* Who owns this generation or a later one? */                         \
-    A(ASK_ARBITER,      "ask-arbiter")                                     \
-    /* ---- from here on an action is all for this round ---- */           \
-    A(WAIT,             "wait")                                            \
-    /* Remember the pair that the agent says is protected. */              \
-    A(RECORD_PROTECTED, "record-protected")                                \
-    /* It went live: make the domain permanent, this host the primary's. */ \
-    A(TAKE_OVER,        "take-over")                                       \
-    /* Begin to make a new backup on the last one's host. */               \
-    A(MAKE_BACKUP,      "make-backup")                                     \
+#define KEEPER_ACTIONS(A)                                                    \
+    /* Write the file again; then unsaved is false in this round. */         \
+    A(SAVE, "save")                                                          \
+    /* Say why there is no backup; then the try is NONE. */                  \
+    A(NOTE_FAILURE, "note-failure")                                          \
+    /* Ask the agent itself again: is its replica still unused? */           \
+    A(ASK_AGENT, "ask-agent")                                                \
+    /* Does libvirt say that the domain runs? */                             \
+    A(ASK_LIBVIRT, "ask-libvirt")                                            \
+    /* Is there a QEMU process of this domain? */                            \
+    A(ASK_KERNEL, "ask-kernel")                                              \
+    /* Who owns this generation or a later one? */                           \
+    A(ASK_ARBITER, "ask-arbiter")                                            \
+    /* ---- from here on an action is all for this round ---- */             \
+    A(WAIT, "wait")                                                          \
+    /* Remember the pair that the agent says is protected. */                \
+    A(RECORD_PROTECTED, "record-protected")                                  \
+    /* It went live: make the domain permanent, this host the primary's. */  \
+    A(TAKE_OVER, "take-over")                                                \
+    /* Begin to make a new backup on the last one's host. */                 \
+    A(MAKE_BACKUP, "make-backup")                                            \
     /* {destroy} the replica, let the agent quit; then {end}. An agent     \
-     * that refuses: keeper_failed(). */                                   \
-    A(TIDY_UP,          "tidy-up")                                         \
-    /* No agent is left that could end it: {end}. */                       \
-    A(END_PART,         "end-part")                                        \
-    /* When that fails: keeper_failed(). */                                \
-    A(START_AGENT,      "start-agent")                                     \
-    /* Nothing is left to follow. */                                       \
-    A(RESIGN,           "resign")
+     * that refuses: keeper_failed(). */ \
+    A(TIDY_UP, "tidy-up")                                                    \
+    /* No agent is left that could end it: {end}. */                         \
+    A(END_PART, "end-part")                                                  \
+    /* When that fails: keeper_failed(). */                                  \
+    A(START_AGENT, "start-agent")                                            \
+    /* Nothing is left to follow. */                                         \
+    A(RESIGN, "resign")
 
 enum keeper_action_kind {
 #define A(NAME, name) KEEPER_##NAME,
     KEEPER_ACTIONS(A)
 #undef A
-    KEEPER_ACTION_COUNT
+        KEEPER_ACTION_COUNT
 };
 
 /* What is said of a part that has ended. */
 enum keeper_note {
-    KEEPER_NOTE_REASON,         /* the agent's reason */
-    KEEPER_NOTE_REPLICA,        /* ... and that the other host makes another */
-    KEEPER_NOTE_FENCED,         /* the guest is the other host's */
-    KEEPER_NOTE_ELSEWHERE,      /* start it, unless it runs on the other host */
-    KEEPER_NOTE_OFF,            /* start it */
+    KEEPER_NOTE_REASON,    /* the agent's reason */
+    KEEPER_NOTE_REPLICA,   /* ... and that the other host makes another */
+    KEEPER_NOTE_FENCED,    /* the guest is the other host's */
+    KEEPER_NOTE_ELSEWHERE, /* start it, unless it runs on the other host */
+    KEEPER_NOTE_OFF,       /* start it */
 };
 
 struct keeper_action {
     enum keeper_action_kind kind;
-    bool destroy;               /* the replica */
+    bool destroy; /* the replica */
     /* How this host's part ends, where it has one. */
     bool end;
-    bool forget;                /* a replica leaves nothing on the disk */
-    enum ft_pair_state last;    /* to be shown from now on; NONE: nothing */
+    bool forget;             /* a replica leaves nothing on the disk */
+    enum ft_pair_state last; /* to be shown from now on; NONE: nothing */
     enum keeper_note note;
 };
 

@@ -38,18 +38,18 @@
 #include "control/lockstepd/vm.h"
 
 #define TICK_MS 1000
-#define TRY_TICK_MS 100     /* while a new backup is tried or waited for */
+#define TRY_TICK_MS 100 /* while a new backup is tried or waited for */
 
 struct keeper {
     struct ctl *ctl;
     struct vm *vm;
     struct keeper_core core;
-    enum keeper_action_kind did;        /* last */
-    struct agent_report status;         /* the agent's last words */
-    struct vm_info i;                   /* what the last round has seen */
-    bool hurry;                         /* a new backup is tried, or waits */
-    char failure[FT_ERR_TEXT];          /* of the last try */
-    char owner[CTL_NAME];               /* what the arbiter has said */
+    enum keeper_action_kind did; /* last */
+    struct agent_report status;  /* the agent's last words */
+    struct vm_info i;            /* what the last round has seen */
+    bool hurry;                  /* a new backup is tried, or waits */
+    char failure[FT_ERR_TEXT];   /* of the last try */
+    char owner[CTL_NAME];        /* what the arbiter has said */
     uint64_t owned;
 };
 
@@ -57,8 +57,9 @@ static void save(struct keeper *k)
 {
     struct ft_err err;
 
-    if (registry_save(k->ctl, k->vm, &err) < 0 && !k->i.unsaved)
+    if (registry_save(k->ctl, k->vm, &err) < 0 && !k->i.unsaved) {
         ft_error("%s; tried again while the pair lasts", err.text);
+    }
 }
 
 /* ---- what takes long has a thread of its own ---------------------------- */
@@ -73,11 +74,13 @@ static int send_on_errand(struct ctl *ctl, struct vm *vm,
 {
     struct errand *e = malloc(sizeof(*e));
 
-    if (!e)
+    if (!e) {
         abort();
+    }
     *e = (struct errand){ ctl, vm };
-    if (thread_start(&ctl->background, run, e, NULL) == 0)
+    if (thread_start(&ctl->background, run, e, NULL) == 0) {
         return 0;
+    }
     free(e);
     return -1;
 }
@@ -103,8 +106,9 @@ static void *backup_thread(void *arg)
 static void make_backup(struct keeper *k)
 {
     if (vm_begin_try(k->vm) &&
-        send_on_errand(k->ctl, k->vm, backup_thread) < 0)
-        vm_end_try(k->vm, NULL);   /* the next round begins one */
+        send_on_errand(k->ctl, k->vm, backup_thread) < 0) {
+        vm_end_try(k->vm, NULL); /* the next round begins one */
+    }
 }
 
 static void *announce_thread(void *arg)
@@ -119,12 +123,14 @@ static void *announce_thread(void *arg)
     vm_get(e->vm, &i);
     for (int n = 0; n < 5 && !c && !e->ctl->quit; n++) {
         c = control_connect(&job, i.peer, &err);
-        if (!c)
+        if (!c) {
             job_sleep(&job, TICK_MS, NULL);
+        }
     }
     if (c && control_call(c, json_pack("{s:s}", "do", "hello"), &reply, 5,
-                          &err) == 0)
+                          &err) == 0) {
         json_decref(reply);
+    }
     control_close(c);
     thread_end(&e->ctl->background);
     free(e);
@@ -137,8 +143,9 @@ void keeper_announce(struct ctl *ctl)
         struct vm_info i;
 
         vm_get(vm, &i);
-        if (keeper_announces(i.generation, i.peer))
+        if (keeper_announces(i.generation, i.peer)) {
             send_on_errand(ctl, vm, announce_thread);
+        }
     }
 }
 
@@ -154,12 +161,16 @@ static void note_end(struct keeper *k, enum keeper_note note,
         vm_note(k->vm, "%s", reason);
         break;
     case KEEPER_NOTE_REPLICA:
-        vm_note(k->vm, "%s; %s makes a new replica by itself while the "
-                "guest runs there", reason, peer);
+        vm_note(k->vm,
+                "%s; %s makes a new replica by itself while the "
+                "guest runs there",
+                reason, peer);
         break;
     case KEEPER_NOTE_FENCED:
-        vm_note(k->vm, "%s; the guest belongs to %s now: do not start it "
-                "here; this host is made its backup by itself", reason, peer);
+        vm_note(k->vm,
+                "%s; the guest belongs to %s now: do not start it "
+                "here; this host is made its backup by itself",
+                reason, peer);
         break;
     case KEEPER_NOTE_ELSEWHERE:
         vm_note(k->vm, "it does not run here any more; start it here%s%s",
@@ -176,12 +187,14 @@ static void note_end(struct keeper *k, enum keeper_note note,
 static void end_part(struct keeper *k, const struct keeper_action *a,
                      const char *reason)
 {
-    if (a->forget)
+    if (a->forget) {
         registry_forget(k->ctl, k->vm);
+    }
     vm_end_part(k->vm, a->last);
     note_end(k, a->note, reason);
-    if (!a->forget)
+    if (!a->forget) {
         save(k);
+    }
 }
 
 /* Take the command lock, if all is still as it was when this was decided: what
@@ -190,11 +203,13 @@ static bool begin_tidying(struct keeper *k)
 {
     struct vm_info now;
 
-    if (vm_begin(k->vm, "tidying up", 0, NULL) < 0)
+    if (vm_begin(k->vm, "tidying up", 0, NULL) < 0) {
         return false;
+    }
     vm_get(k->vm, &now);
-    if (now.role == k->i.role && now.generation == k->i.generation)
+    if (now.role == k->i.role && now.generation == k->i.generation) {
         return true;
+    }
     vm_end(k->vm);
     return false;
 }
@@ -202,14 +217,17 @@ static bool begin_tidying(struct keeper *k)
 /* The pair is over on this host: remove the replica, end the agent. */
 static void tidy_up(struct keeper *k, const struct keeper_action *a)
 {
-    if (!begin_tidying(k))
+    if (!begin_tidying(k)) {
         return;
-    if (a->destroy)
+    }
+    if (a->destroy) {
         virt_destroy(k->ctl->virt, k->i.uuid);
-    if (agent_client_order(k->ctl, k->i.uuid, "quit", NULL) < 0)
+    }
+    if (agent_client_order(k->ctl, k->i.uuid, "quit", NULL) < 0) {
         keeper_failed(&k->core, a->kind, ft_monotonic());
-    else if (a->end)
+    } else if (a->end) {
         end_part(k, a, k->status.reason);
+    }
     vm_end(k->vm);
 }
 
@@ -217,14 +235,16 @@ static void end_unseen(struct keeper *k, const struct keeper_action *a)
 {
     char reason[CTL_NAME + 200];
 
-    if (!begin_tidying(k))
+    if (!begin_tidying(k)) {
         return;
-    if (k->i.role == FT_ROLE_BACKUP)
+    }
+    if (k->i.role == FT_ROLE_BACKUP) {
         snprintf(reason, sizeof(reason),
                  "the replica does not run here any more");
-    else
+    } else {
         snprintf(reason, sizeof(reason), "%s owns generation %llu", k->owner,
                  (unsigned long long)k->owned);
+    }
     end_part(k, a, reason);
     vm_end(k->vm);
 }
@@ -240,9 +260,11 @@ static void take_over(struct keeper *k)
     snprintf(p.backup, sizeof(p.backup), "%s", k->i.peer);
     snprintf(p.arbiter, sizeof(p.arbiter), "%s", k->i.arbiter);
     if (virt_make_permanent(k->ctl->virt, k->i.uuid, &p, &err) < 0) {
-        vm_note(k->vm, "live, but its definition is not stored on this "
-                "host yet: %s", err.text);
-        return;   /* the next round tries again */
+        vm_note(k->vm,
+                "live, but its definition is not stored on this "
+                "host yet: %s",
+                err.text);
+        return; /* the next round tries again */
     }
     virt_set_protection(k->ctl->virt, k->i.uuid, &p);
     vm_take_over(k->vm);
@@ -254,8 +276,7 @@ static void start_agent(struct keeper *k)
 {
     struct ft_err err;
 
-    ft_warning("pair %s: its agent is gone, a new one is started",
-               k->i.name);
+    ft_warning("pair %s: its agent is gone, a new one is started", k->i.name);
     if (agent_client_ensure(k->ctl, k->i.uuid, &err) < 0) {
         vm_note(k->vm, "no agent: %s", err.text);
         keeper_failed(&k->core, KEEPER_START_AGENT, ft_monotonic());
@@ -270,9 +291,10 @@ static bool has_argument(const char *pid, const char *want)
 
     snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return false;
-    n = read(fd, line, sizeof(line));   /* nothing, of one that has ended */
+    }
+    n = read(fd, line, sizeof(line)); /* nothing, of one that has ended */
     close(fd);
     return n > 0 && memmem(line, (size_t)n, want, strlen(want));
 }
@@ -286,13 +308,15 @@ static bool qemu_runs(struct keeper *k)
     bool found = false;
     DIR *d = opendir("/proc");
 
-    if (!d)
-        return true;   /* not known: a new agent will see */
+    if (!d) {
+        return true; /* not known: a new agent will see */
+    }
     snprintf(want, sizeof(want), "path=%s/vm/%s/vmlink.sock",
              k->ctl->options.paths_run, k->i.uuid);
-    while (!found && (e = readdir(d)))
+    while (!found && (e = readdir(d))) {
         found = *e->d_name >= '1' && *e->d_name <= '9' &&
-            has_argument(e->d_name, want);
+                has_argument(e->d_name, want);
+    }
     closedir(d);
     return found;
 }
@@ -302,18 +326,19 @@ static bool is_still_unused(struct keeper *k)
     struct agent_report now;
 
     return agent_client_status(k->ctl, k->i.uuid, &now, NULL) == 0 &&
-        now.unused;
+           now.unused;
 }
 
 static void ask_arbiter(struct keeper *k, struct keeper_input *in)
 {
     arbiter_record(k->i.arbiter, k->i.uuid, &k->owned, k->owner, NULL);
-    if (!*k->owner || k->owned < k->i.generation)
+    if (!*k->owner || k->owned < k->i.generation) {
         in->owner = KEEPER_OWNER_UNKNOWN;
-    else if (!strcmp(k->owner, k->ctl->options.host_name))
+    } else if (!strcmp(k->owner, k->ctl->options.host_name)) {
         in->owner = KEEPER_OWNER_US;
-    else
+    } else {
         in->owner = KEEPER_OWNER_OTHER;
+    }
 }
 
 /* ---- a round ------------------------------------------------------------ */
@@ -377,8 +402,9 @@ static bool carry_out(struct keeper *k, const struct keeper_action *a,
         ask_arbiter(k, in);
         return true;
     case KEEPER_RECORD_PROTECTED:
-        if (vm_see_protected(k->vm, &k->status))
+        if (vm_see_protected(k->vm, &k->status)) {
             save(k);
+        }
         return false;
     case KEEPER_TAKE_OVER:
         take_over(k);
@@ -410,13 +436,15 @@ static enum keeper_action_kind step(struct keeper *k, bool agent)
     struct keeper_action a;
 
     gather(k, &in);
-    in.agent = !agent ? KEEPER_AGENT_GONE
-        : in.state == FT_PAIR_NONE ? KEEPER_AGENT_MUTE : KEEPER_AGENT_SAYS;
+    in.agent = !agent                   ? KEEPER_AGENT_GONE
+             : in.state == FT_PAIR_NONE ? KEEPER_AGENT_MUTE
+                                        : KEEPER_AGENT_SAYS;
     do {
         a = keeper_decide(&k->core, &in);
-        if (a.kind != k->did)
+        if (a.kind != k->did) {
             ft_debug("pair %s: keeper: %s", k->i.name,
                      keeper_action_name(a.kind));
+        }
         k->did = a.kind;
     } while (carry_out(k, &a, &in));
     k->hurry = in.try == KEEPER_TRY_RUNS || k->core.backup.wait > 0;
@@ -437,12 +465,14 @@ static void follow(struct keeper *k, int fd)
     while (n >= 0 && !k->ctl->quit) {
         n = ft_json_reader_next(&r, &line, k->hurry ? TRY_TICK_MS : TICK_MS,
                                 &err);
-        if (n == 0 || (n < 0 && err.code != ETIMEDOUT))
+        if (n == 0 || (n < 0 && err.code != ETIMEDOUT)) {
             break;
+        }
         if (n > 0) {
             agent_report_parse(&status, line);
-            if (status.state != FT_PAIR_NONE)
+            if (status.state != FT_PAIR_NONE) {
                 k->status = status;
+            }
             json_decref(line);
         }
         n = 0;
@@ -467,7 +497,7 @@ static void *keeper_thread(void *arg)
         } else if (step(k, false) != KEEPER_RESIGN) {
             poll(NULL, 0, 100);
         } else if (vm_resign_keeper(k->vm)) {
-            break;   /* else a command began meanwhile */
+            break; /* else a command began meanwhile */
         }
     }
     thread_end(&ctl->background);
@@ -480,15 +510,18 @@ void keeper_start(struct ctl *ctl, struct vm *vm)
     struct keeper *k;
     struct ft_err err;
 
-    if (!vm_claim_keeper(vm))
+    if (!vm_claim_keeper(vm)) {
         return;
+    }
     k = calloc(1, sizeof(*k));
-    if (!k)
+    if (!k) {
         abort();
+    }
     k->ctl = ctl;
     k->vm = vm;
-    if (thread_start(&ctl->background, keeper_thread, k, &err) == 0)
+    if (thread_start(&ctl->background, keeper_thread, k, &err) == 0) {
         return;
+    }
     vm_get(vm, &k->i);
     ft_error("pair %s: it is not watched: %s", k->i.name, err.text);
     vm_release_keeper(vm);

@@ -34,8 +34,8 @@
 #include "logging-channel/server.h"
 #include "logging-channel/tls.h"
 
-#define COMMANDS_MAX 64        /* of `lockstep`, at once */
-#define CONNECTIONS_MAX 64     /* of other hosts, at once */
+#define COMMANDS_MAX 64    /* of `lockstep`, at once */
+#define CONNECTIONS_MAX 64 /* of other hosts, at once */
 
 /* ---- threads ------------------------------------------------------------ */
 
@@ -45,12 +45,14 @@ static int hand_to_thread(struct ctl *ctl, struct thread_pool *pool,
 {
     struct incoming *in = malloc(sizeof(*in));
 
-    if (!in)
+    if (!in) {
         abort();
+    }
     in->ctl = ctl;
     in->fd = fd;
-    if (thread_start(pool, run, in, err) == 0)
+    if (thread_start(pool, run, in, err) == 0) {
         return 0;
+    }
     ft_warning("%s", err->text);
     free(in);
     return -1;
@@ -71,11 +73,13 @@ static void *handover_thread(void *arg)
     struct handover *h = arg;
     struct ft_err err;
 
-    if (agent_client_request(h->ctl, h->uuid, json_pack(
-            "{s:s,s:i}", "do", "connection", "kind", (int)h->kind), h->fd,
-            NULL, 3000, &err) < 0)
+    if (agent_client_request(h->ctl, h->uuid,
+                             json_pack("{s:s,s:i}", "do", "connection",
+                                       "kind", (int)h->kind),
+                             h->fd, NULL, 3000, &err) < 0) {
         ft_warning("vm %s: connection from %s not taken: %s", h->uuid,
                    h->from, err.text);
+    }
     close(h->fd);
     thread_end(&h->ctl->connections);
     free(h);
@@ -90,21 +94,24 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
     struct ft_err err;
 
     if (kind == LC_KIND_CONTROL) {
-        if (hand_to_thread(ctl, &ctl->connections, replica_thread, fd,
-                           &err) < 0)
+        if (hand_to_thread(ctl, &ctl->connections, replica_thread, fd, &err) <
+            0) {
             close(fd);
+        }
         return;
     }
     h = calloc(1, sizeof(*h));
-    if (!h)
+    if (!h) {
         abort();
+    }
     h->ctl = ctl;
     h->fd = fd;
     h->kind = kind;
     uuid_unparse_lower(vm->b, h->uuid);
     snprintf(h->from, sizeof(h->from), "%s", from);
-    if (thread_start(&ctl->connections, handover_thread, h, &err) == 0)
+    if (thread_start(&ctl->connections, handover_thread, h, &err) == 0) {
         return;
+    }
     ft_warning("%s", err.text);
     close(fd);
     free(h);
@@ -120,8 +127,9 @@ static void on_command(struct ft_watch *w, int events, void *arg)
 
     (void)w, (void)events;
     if (fd < 0) {
-        if (ft_timer_running(&ctl->listener.rest))
+        if (ft_timer_running(&ctl->listener.rest)) {
             ft_warning("lockstepd: commands wait: %s", strerror(errno));
+        }
         return;
     }
     if (hand_to_thread(ctl, &ctl->commands, commands_thread, fd, &err) < 0) {
@@ -142,14 +150,17 @@ static void notify(const char *text)
     int fd;
 
     if (!path || strlen(path) >= sizeof(sa.sun_path) ||
-        (*path != '/' && *path != '@'))
+        (*path != '/' && *path != '@')) {
         return;
+    }
     memcpy(sa.sun_path, path, strlen(path));
-    if (*path == '@')
+    if (*path == '@') {
         sa.sun_path[0] = '\0';
+    }
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    if (fd < 0) {
         return;
+    }
     sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&sa,
            (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
                        strlen(path)));
@@ -177,17 +188,20 @@ static void find_agents(struct ctl *ctl)
     snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_run);
     d = opendir(dir);
     while (d && (e = readdir(d))) {
-        if (ft_uuid_is(e->d_name) && agent_client_alive(ctl, e->d_name))
+        if (ft_uuid_is(e->d_name) && agent_client_alive(ctl, e->d_name)) {
             keeper_start(ctl, registry_vm(ctl, e->d_name, NULL));
+        }
     }
-    if (d)
+    if (d) {
         closedir(d);
+    }
     for (struct vm *vm = registry_first(ctl); vm; vm = vm_next(vm)) {
         struct vm_info i;
 
         vm_get(vm, &i);
-        if (i.role != FT_ROLE_NONE)
+        if (i.role != FT_ROLE_NONE) {
             keeper_start(ctl, vm);
+        }
     }
 }
 
@@ -214,19 +228,21 @@ static int serve(struct ctl *ctl, struct ft_err *err)
     char path[FT_PATH_TEXT];
     int sock;
 
-    snprintf(path, sizeof(path), "%s/lockstepd.sock",
-             ctl->options.paths_run);
+    snprintf(path, sizeof(path), "%s/lockstepd.sock", ctl->options.paths_run);
     sock = ft_unix_connect(path, SOCK_STREAM, NULL);
     if (sock >= 0) {
         close(sock);
-        return ft_err_set(err, EADDRINUSE, "lockstepd: another one answers "
-                          "on %s: end it first", path);
+        return ft_err_set(err, EADDRINUSE,
+                          "lockstepd: another one answers "
+                          "on %s: end it first",
+                          path);
     }
     server = lc_server_open(ctl->loop, ctl->options.host_listen,
                             (uint16_t)ctl->options.host_port, on_peer, ctl,
                             err);
-    if (!server)
+    if (!server) {
         return -1;
+    }
     sock = ft_unix_listen(path, SOCK_STREAM, 0600, err);
     if (sock < 0) {
         lc_server_close(server);
@@ -239,7 +255,7 @@ static int serve(struct ctl *ctl, struct ft_err *err)
         ev_signal_start(ctl->loop, &sig[i]);
     }
     check_tls(ctl);
-    keeper_announce(ctl);   /* before the keepers see that pairs are over */
+    keeper_announce(ctl); /* before the keepers see that pairs are over */
     find_agents(ctl);
     ft_info("lockstepd %s: host %s, port %d, ready", PACKAGE_VERSION,
             ctl->options.host_name, (int)ctl->options.host_port);
@@ -251,9 +267,13 @@ static int serve(struct ctl *ctl, struct ft_err *err)
     unlink(path);
     lc_server_close(server);
     /* Commands see `quit` and take back what is not finished. */
-    for (int i = 0; i < 50 && ctl->commands.running +
-         ctl->connections.running + ctl->background.running > 0; i++)
+    for (int i = 0;
+         i < 50 && ctl->commands.running + ctl->connections.running +
+                           ctl->background.running >
+                       0;
+         i++) {
         usleep(100000);
+    }
     return 0;
 }
 
@@ -269,16 +289,17 @@ static void usage(FILE *to)
             "  -h, --help          print this and all settings\n"
             "  -V, --version       print the version\n\n",
             FT_CONFIG_DEFAULT);
-    if (to == stdout)
+    if (to == stdout) {
         ft_options_help(to);
+    }
 }
 
 static int load(struct ctl *ctl, int argc, char **argv)
 {
     static const struct option longs[] = {
         { "config", 1, NULL, 'c' }, { "set", 1, NULL, 's' },
-        { "debug", 0, NULL, 'd' }, { "sample", 0, NULL, 'S' },
-        { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' },
+        { "debug", 0, NULL, 'd' },  { "sample", 0, NULL, 'S' },
+        { "help", 0, NULL, 'h' },   { "version", 0, NULL, 'V' },
         { NULL, 0, NULL, 0 },
     };
     const char *set[32];
@@ -292,8 +313,9 @@ static int load(struct ctl *ctl, int argc, char **argv)
             ctl->config = optarg;
             break;
         case 's':
-            if (sets < 32)
+            if (sets < 32) {
                 set[sets++] = optarg;
+            }
             break;
         case 'd':
             debug = true;
@@ -313,18 +335,23 @@ static int load(struct ctl *ctl, int argc, char **argv)
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "lockstepd: %s: no argument is expected; see "
-                "--help\n", argv[optind]);
+        fprintf(stderr,
+                "lockstepd: %s: no argument is expected; see "
+                "--help\n",
+                argv[optind]);
         return 2;
     }
-    if (ft_options_load(&ctl->options, ctl->config, &err) < 0)
+    if (ft_options_load(&ctl->options, ctl->config, &err) < 0) {
         goto bad;
-    for (int i = 0; i < sets; i++) {
-        if (ft_options_set(&ctl->options, set[i], &err) < 0)
-            goto bad;
     }
-    if (debug)
+    for (int i = 0; i < sets; i++) {
+        if (ft_options_set(&ctl->options, set[i], &err) < 0) {
+            goto bad;
+        }
+    }
+    if (debug) {
         ft_log_set_level(FT_LOG_DEBUG);
+    }
     return 0;
 bad:
     fprintf(stderr, "lockstepd: %s\n", err.text);
@@ -339,27 +366,33 @@ int main(int argc, char **argv)
         .background = { .what = "threads of its own", .max = INT_MAX },
     };
     char log[FT_PATH_TEXT];
-    struct ft_log_config lc = { .program = "lockstepd", .file = log,
-                                .to_stderr = 1, .level = FT_LOG_INFO };
+    struct ft_log_config lc = { .program = "lockstepd",
+                                .file = log,
+                                .to_stderr = 1,
+                                .level = FT_LOG_INFO };
     struct ft_err err;
     int rc = load(&ctl, argc, argv);
 
-    if (rc)
+    if (rc) {
         return rc;
+    }
     signal(SIGPIPE, SIG_IGN);
     umask(027);
     pthread_mutex_init(&ctl.vms_lock, NULL);
     xmlInitParser();
-    ctl.loop = ev_default_loop(EVFLAG_AUTO);   /* reaps agents */
-    if (registry_load(&ctl, &err) < 0)
+    ctl.loop = ev_default_loop(EVFLAG_AUTO); /* reaps agents */
+    if (registry_load(&ctl, &err) < 0) {
         goto fail;
+    }
     snprintf(log, sizeof(log), "%s/lockstepd.log", ctl.options.paths_log);
-    if (ft_log_open(&lc, &err) < 0)
+    if (ft_log_open(&lc, &err) < 0) {
         goto fail;
+    }
     ctl.virt = virt_new(ctl.options.libvirt_uri, ctl.options.host_name,
                         ctl.options.paths_state, &err);
-    if (!ctl.virt || serve(&ctl, &err) < 0)
+    if (!ctl.virt || serve(&ctl, &err) < 0) {
         goto fail;
+    }
     return 0;
 fail:
     ft_error("%s", err.text);

@@ -30,10 +30,12 @@ int proof_write(const char *path, bool folder, const char *host,
     int fd, rc = 0;
 
     memset(p, 0, sizeof(*p));
-    if (!realpath(path, real))
+    if (!realpath(path, real)) {
         return ft_err_sys(err, errno, "%s", path);
-    if (!folder)
+    }
+    if (!folder) {
         dir = dirname(real);
+    }
     ft_random_hex(tag, 16);
     ft_random_hex(p->nonce, 32);
     if (snprintf(p->file, sizeof(p->file), "%s/.lockstep-%s-%s", dir, host,
@@ -44,13 +46,18 @@ int proof_write(const char *path, bool folder, const char *host,
     }
     fd = open(p->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
               0644);
-    if (fd < 0 || write(fd, p->nonce, 32) != 32 || fsync(fd) < 0)
-        rc = ft_err_sys(err, errno, "folder %s: cannot write a file that the "
-                        "other host could read", dir);
-    if (fd >= 0)
+    if (fd < 0 || write(fd, p->nonce, 32) != 32 || fsync(fd) < 0) {
+        rc = ft_err_sys(err, errno,
+                        "folder %s: cannot write a file that the "
+                        "other host could read",
+                        dir);
+    }
+    if (fd >= 0) {
         close(fd);
-    if (rc < 0)
+    }
+    if (rc < 0) {
         proof_remove(p);
+    }
     return rc;
 }
 
@@ -60,19 +67,22 @@ int proof_read(const struct proof *p, struct ft_err *err)
     int fd = open(p->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     ssize_t n;
 
-    if (fd < 0)
+    if (fd < 0) {
         return ft_err_sys(err, errno, "%s", p->file);
+    }
     n = read(fd, buf, sizeof(buf) - 1);
     close(fd);
-    if (n != 32 || memcmp(buf, p->nonce, 32))
+    if (n != 32 || memcmp(buf, p->nonce, 32)) {
         return ft_err_set(err, EINVAL, "%s: holds something else", p->file);
+    }
     return 0;
 }
 
 void proof_remove(struct proof *p)
 {
-    if (*p->file)
+    if (*p->file) {
         unlink(p->file);
+    }
     *p->file = 0;
 }
 
@@ -83,8 +93,9 @@ int proof_stat(const char *path, uint64_t *inode, uint64_t *size,
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
 
-    if (fd < 0)
+    if (fd < 0) {
         return ft_err_sys(err, errno, "%s", path);
+    }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         close(fd);
         return ft_err_set(err, EINVAL, "%s: not a regular file", path);
@@ -104,18 +115,24 @@ int proof_build_id(const char *emulator, char id[PROOF_BUILD_ID],
 
     snprintf(path, sizeof(path), "%s.build-id", emulator);
     f = fopen(path, "re");
-    if (!f)
-        return ft_err_sys(err, errno, "emulator %s: cannot read %s, "
+    if (!f) {
+        return ft_err_sys(err, errno,
+                          "emulator %s: cannot read %s, "
                           "which qemu/build installs beside it: build it "
                           "there, or correct [paths] emulator= in "
-                          "lockstepd.conf", emulator, path);
+                          "lockstepd.conf",
+                          emulator, path);
+    }
     n = fread(text, 1, sizeof(text) - 1, f);
     fclose(f);
     text[n] = 0;
-    if (n < 2 || strcspn(text, "\n") != n - 1)
-        return ft_err_set(err, EINVAL, "emulator %s: file %s is not the one "
+    if (n < 2 || strcspn(text, "\n") != n - 1) {
+        return ft_err_set(err, EINVAL,
+                          "emulator %s: file %s is not the one "
                           "line that qemu/build writes: install the emulator "
-                          "again", emulator, path);
+                          "again",
+                          emulator, path);
+    }
     text[n - 1] = 0;
     snprintf(id, PROOF_BUILD_ID, "%s", text);
     return 0;
@@ -133,8 +150,9 @@ int arbiter_id(const char *uri, char *out, size_t size, struct ft_err *err)
     const char *dir = tas_file_dir(uri, err);
     char id[TAS_FILE_ID];
 
-    if (!dir || tas_file_id(dir, id, err) < 0)
+    if (!dir || tas_file_id(dir, id, err) < 0) {
         return -1;
+    }
     snprintf(out, size, "%s", id);
     return 0;
 }
@@ -148,14 +166,18 @@ int arbiter_record(const char *uri, const char *uuid, uint64_t *g,
 
     *g = 0;
     *owner = 0;
-    if (!dir)
+    if (!dir) {
         return -1;
-    if (!ft_uuid_parse(vm, uuid))
+    }
+    if (!ft_uuid_parse(vm, uuid)) {
         return ft_err_set(err, EINVAL, "vm %s: not a UUID", uuid);
-    if (tas_file_read(dir, vm, &b, err) < 0)
+    }
+    if (tas_file_read(dir, vm, &b, err) < 0) {
         return -1;
+    }
     *g = b.generation;
-    if (b.state == TAS_BLOCK_OWNED)
+    if (b.state == TAS_BLOCK_OWNED) {
         snprintf(owner, CTL_NAME, "%s", b.host);
+    }
     return 0;
 }

@@ -13,7 +13,7 @@
 #define PROOF_BUILD_ID 128
 
 struct proof {
-    char file[1024];            /* path of the nonce file */
+    char file[1024]; /* path of the nonce file */
     char nonce[33];
 };
 

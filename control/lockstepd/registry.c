@@ -29,8 +29,9 @@ struct vm *registry_find(struct ctl *ctl, const char *which)
 {
     struct vm *vm = registry_first(ctl);
 
-    while (vm && !vm_is(vm, which))
+    while (vm && !vm_is(vm, which)) {
         vm = vm_next(vm);
+    }
     return vm;
 }
 
@@ -51,11 +52,13 @@ struct vm *registry_vm(struct ctl *ctl, const char *uuid, const char *name)
     pthread_mutex_lock(&ctl->vms_lock);
     for (vm = ctl->vms; vm && strcmp(vm_uuid(vm), uuid); vm = vm_next(vm))
         ;
-    if (!vm)
+    if (!vm) {
         vm = ctl->vms = vm_new(uuid, ctl->vms);
+    }
     pthread_mutex_unlock(&ctl->vms_lock);
-    if (name && *name)
+    if (name && *name) {
         vm_rename(vm, name);
+    }
     return vm;
 }
 
@@ -66,8 +69,9 @@ static void file_of(struct ctl *ctl, const char *uuid, char *buf, size_t n)
 
 static int make_dir(const char *path, mode_t mode, struct ft_err *err)
 {
-    if (mkdir(path, mode) < 0 && errno != EEXIST)
+    if (mkdir(path, mode) < 0 && errno != EEXIST) {
         return ft_err_sys(err, errno, "folder %s: cannot make it", path);
+    }
     return 0;
 }
 
@@ -81,40 +85,40 @@ int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
     size_t n;
 
     vm_get(vm, &i);
-    o = json_pack("{s:s,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I,s:b}",
-                  "uuid", i.uuid, "name", i.name,
-                  "prepared", i.prepared, "wanted", i.wanted,
-                  "role", ft_role_name(i.role), "peer", i.peer,
-                  "arbiter", i.arbiter, "pair", i.pair,
-                  "generation", (json_int_t)i.generation,
-                  "autostart", i.autostart);
+    o = json_pack("{s:s,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I,s:b}", "uuid", i.uuid,
+                  "name", i.name, "prepared", i.prepared, "wanted", i.wanted,
+                  "role", ft_role_name(i.role), "peer", i.peer, "arbiter",
+                  i.arbiter, "pair", i.pair, "generation",
+                  (json_int_t)i.generation, "autostart", i.autostart);
     if (i.last != FT_PAIR_NONE) {
         ft_json_set_text(o, "last", ft_pair_state_name(i.last));
         ft_json_set_text(o, "note", i.note);
     }
     text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
     json_decref(o);
-    if (!text)
-        return ft_err_set(err, ENOMEM, "domain %s: state not saved",
-                          i.name);
+    if (!text) {
+        return ft_err_set(err, ENOMEM, "domain %s: state not saved", i.name);
+    }
     snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_state);
     file_of(ctl, vm_uuid(vm), path, sizeof(path));
     snprintf(tmp, sizeof(tmp), "%s.%d", path, (int)gettid());
     n = strlen(text);
     fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd >= 0)
-        errno = ENOSPC;   /* what a write that is cut short means */
+    if (fd >= 0) {
+        errno = ENOSPC; /* what a write that is cut short means */
+    }
     if (fd < 0 || write(fd, text, n) != (ssize_t)n || fsync(fd) < 0 ||
         rename(tmp, path) < 0) {
-        ft_err_sys(err, errno, "domain %s: file %s: cannot write it",
-                   i.name, path);
+        ft_err_sys(err, errno, "domain %s: file %s: cannot write it", i.name,
+                   path);
         unlink(tmp);
         goto out;
     }
     rc = 0;
 out:
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
     fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         fsync(fd);
@@ -178,21 +182,25 @@ int registry_load(struct ctl *ctl, struct ft_err *err)
 
     snprintf(dir, sizeof(dir), "%s/vm", o->paths_run);
     if (make_dir(o->paths_run, 0755, err) < 0 ||
-        make_dir(dir, 0755, err) < 0)
+        make_dir(dir, 0755, err) < 0) {
         return -1;
+    }
     snprintf(dir, sizeof(dir), "%s/vm", o->paths_state);
     if (make_dir(o->paths_state, 0750, err) < 0 ||
         make_dir(dir, 0750, err) < 0 ||
-        make_dir(o->paths_log, 0750, err) < 0)
+        make_dir(o->paths_log, 0750, err) < 0) {
         return -1;
+    }
     d = opendir(dir);
-    if (!d)
+    if (!d) {
         return ft_err_sys(err, errno, "folder %s: cannot read it", dir);
+    }
     while ((e = readdir(d))) {
         const char *dot = strrchr(e->d_name, '.');
 
-        if (!dot || strcmp(dot, ".json"))
+        if (!dot || strcmp(dot, ".json")) {
             continue;
+        }
         snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
         load_one(ctl, path);
     }
@@ -200,25 +208,27 @@ int registry_load(struct ctl *ctl, struct ft_err *err)
     /* A prepared domain's QEMU listens in its folder, which a reboot takes
      * away (/run): it must be there before libvirtd starts the domain. */
     for (struct vm *vm = ctl->vms; vm; vm = vm_next(vm)) {
-        if (registry_run_dir(ctl, vm_uuid(vm), path, sizeof(path), err) < 0)
+        if (registry_run_dir(ctl, vm_uuid(vm), path, sizeof(path), err) < 0) {
             return -1;
+        }
     }
     return 0;
 }
 
-int registry_run_dir(struct ctl *ctl, const char *uuid, char *buf, size_t size,
-                     struct ft_err *err)
+int registry_run_dir(struct ctl *ctl, const char *uuid, char *buf,
+                     size_t size, struct ft_err *err)
 {
     /* libvirt runs QEMU as this user, or as root without capabilities: the
      * owner or the group must let it listen here. */
     const struct passwd *pw = getpwnam("libvirt-qemu");
 
     snprintf(buf, size, "%s/vm/%s", ctl->options.paths_run, uuid);
-    if (make_dir(buf, 0770, err) < 0)
+    if (make_dir(buf, 0770, err) < 0) {
         return -1;
+    }
     if (geteuid() == 0 &&
-        (chown(buf, pw ? pw->pw_uid : 0, 0) < 0 || chmod(buf, 0770) < 0))
-        return ft_err_sys(err, errno, "folder %s: cannot set its owner",
-                          buf);
+        (chown(buf, pw ? pw->pw_uid : 0, 0) < 0 || chmod(buf, 0770) < 0)) {
+        return ft_err_sys(err, errno, "folder %s: cannot set its owner", buf);
+    }
     return 0;
 }

@@ -15,7 +15,7 @@ int registry_load(struct ctl *ctl, struct ft_err *err);
 struct vm *registry_vm(struct ctl *ctl, const char *uuid, const char *name);
 /* The list, with vm_next(); it only ever grows in front. */
 struct vm *registry_first(struct ctl *ctl);
-struct vm *registry_find(struct ctl *ctl, const char *which);   /* or name */
+struct vm *registry_find(struct ctl *ctl, const char *which); /* or name */
 /* Write the file; a failure is remembered (unsaved). */
 int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err);
 /* Remove the file; what is left is shown until lockstepd ends. */

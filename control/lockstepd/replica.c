@@ -54,20 +54,26 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
 {
     struct agent_report status;
 
-    if (!agent_client_alive(s->ctl, uuid))
+    if (!agent_client_alive(s->ctl, uuid)) {
         return 0;
-    if (agent_client_status(s->ctl, uuid, &status, err) < 0) {
-        poll(NULL, 0, 500);   /* it may just be ending */
-        return agent_client_alive(s->ctl, uuid)
-            ? ft_err_prefix(err, "domain %s: host %s", name, host_of(s)) : 0;
     }
-    if (agent_client_order(s->ctl, uuid, "quit", err) < 0)
-        return ft_err_set(err, EBUSY, "domain %s: %s still has a part in an "
+    if (agent_client_status(s->ctl, uuid, &status, err) < 0) {
+        poll(NULL, 0, 500); /* it may just be ending */
+        return agent_client_alive(s->ctl, uuid)
+                 ? ft_err_prefix(err, "domain %s: host %s", name, host_of(s))
+                 : 0;
+    }
+    if (agent_client_order(s->ctl, uuid, "quit", err) < 0) {
+        return ft_err_set(err, EBUSY,
+                          "domain %s: %s still has a part in an "
                           "earlier pair (%s: %s): it ends when that is "
-                          "decided", name, host_of(s),
-                          ft_pair_state_name(status.state), status.reason);
-    for (int i = 0; i < 100 && agent_client_alive(s->ctl, uuid); i++)
+                          "decided",
+                          name, host_of(s), ft_pair_state_name(status.state),
+                          status.reason);
+    }
+    for (int i = 0; i < 100 && agent_client_alive(s->ctl, uuid); i++) {
         poll(NULL, 0, 20);
+    }
     return 0;
 }
 
@@ -79,23 +85,25 @@ static void clear_replica(struct session *s, const char *uuid)
     struct agent_report status;
     struct vm_info i;
 
-    if (!vm || vm_begin(vm, "tidying up", 3000, NULL) < 0)
+    if (!vm || vm_begin(vm, "tidying up", 3000, NULL) < 0) {
         return;
+    }
     vm_get(vm, &i);
-    if (i.role == FT_ROLE_BACKUP &&
-        !strcmp(i.peer, control_host(s->peer)) &&
+    if (i.role == FT_ROLE_BACKUP && !strcmp(i.peer, control_host(s->peer)) &&
         agent_client_status(s->ctl, uuid, &status, NULL) == 0 &&
         (status.unused || status.state == FT_PAIR_CLONING)) {
         virt_destroy(s->ctl->virt, uuid);
-        for (int n = 0; n < 100 && virt_active(s->ctl->virt, uuid); n++)
+        for (int n = 0; n < 100 && virt_active(s->ctl->virt, uuid); n++) {
             poll(NULL, 0, 20);
+        }
     }
     vm_end(vm);
 }
 
 static int check_domain(struct session *s, json_t *q, struct ft_err *err)
 {
-    const char *uuid = ft_json_text(q, "uuid"), *name = ft_json_text(q, "name");
+    const char *uuid = ft_json_text(q, "uuid"),
+               *name = ft_json_text(q, "name");
     char other[VIR_UUID_STRING_BUFLEN] = "";
     struct vm_info known = { .generation = 0 };
     virDomainPtr dom;
@@ -104,47 +112,58 @@ static int check_domain(struct session *s, json_t *q, struct ft_err *err)
 
     active = virt_active(s->ctl->virt, uuid);
     if (active < 0) {
-        virDomainPtr d = virt_domain(s->ctl->virt, uuid, err);   /* says why */
+        virDomainPtr d = virt_domain(s->ctl->virt, uuid, err); /* says why */
 
-        if (d)
+        if (d) {
             virDomainFree(d);
+        }
         return ft_err_prefix(err, "host %s", host_of(s));
     }
-    if (active)
-        return ft_err_set(err, EEXIST, "domain %s: it is already %s on %s: "
+    if (active) {
+        return ft_err_set(err, EEXIST,
+                          "domain %s: it is already %s on %s: "
                           "the same guest must not run twice; end it there",
-                          name, virt_state_name(virt_state(s->ctl->virt, uuid)),
+                          name,
+                          virt_state_name(virt_state(s->ctl->virt, uuid)),
                           host_of(s));
+    }
     dom = virt_domain(s->ctl->virt, name, NULL);
-    if (!dom)
+    if (!dom) {
         return 0;
+    }
     virDomainGetUUIDString(dom, other);
     virDomainFree(dom);
-    if (strcmp(other, uuid))
-        return ft_err_set(err, EEXIST, "domain %s: %s has another domain of "
-                          "that name (uuid %s): rename one of them", name,
-                          host_of(s), other);
+    if (strcmp(other, uuid)) {
+        return ft_err_set(err, EEXIST,
+                          "domain %s: %s has another domain of "
+                          "that name (uuid %s): rename one of them",
+                          name, host_of(s), other);
+    }
     vm = registry_find(s->ctl, uuid);
-    if (vm)
+    if (vm) {
         vm_get(vm, &known);
-    if (!known.generation && !known.prepared)
-        return ft_err_set(err, EEXIST, "domain %s: it is also defined on %s: "
+    }
+    if (!known.generation && !known.prepared) {
+        return ft_err_set(err, EEXIST,
+                          "domain %s: it is also defined on %s: "
                           "a protected domain's definition moves with it; "
-                          "'virsh undefine %s' there", name, host_of(s),
-                          name);
+                          "'virsh undefine %s' there",
+                          name, host_of(s), name);
+    }
     return 0;
 }
 
-static int same_build(struct session *s, const char *name,
-                      const char *theirs, const char *ours,
-                      struct ft_err *err)
+static int same_build(struct session *s, const char *name, const char *theirs,
+                      const char *ours, struct ft_err *err)
 {
-    if (strcmp(theirs, ours))
-        return ft_err_set(err, EINVAL, "domain %s: emulator: it runs build "
+    if (strcmp(theirs, ours)) {
+        return ft_err_set(err, EINVAL,
+                          "domain %s: emulator: it runs build "
                           "%.60s, but %s has build %.60s: install the same "
                           "lockstep on both hosts, then shut the guest down "
-                          "and start it again", name, theirs, host_of(s),
-                          ours);
+                          "and start it again",
+                          name, theirs, host_of(s), ours);
+    }
     return 0;
 }
 
@@ -159,10 +178,12 @@ static int check_emulator(struct session *s, json_t *q, struct ft_err *err)
     };
     char id[PROOF_BUILD_ID];
 
-    if (proof_build_id(emulator, id, err) < 0)
+    if (proof_build_id(emulator, id, err) < 0) {
         return ft_err_prefix(err, "host %s", host_of(s));
-    if (same_build(s, f.name, ft_json_text(q, "qemu"), id, err) < 0)
+    }
+    if (same_build(s, f.name, ft_json_text(q, "qemu"), id, err) < 0) {
         return -1;
+    }
     snprintf(s->qemu, sizeof(s->qemu), "%s", id);
     return virt_cpu_supported(s->ctl->virt, &f, emulator, err);
 }
@@ -176,17 +197,21 @@ static int check_memory(struct session *s, json_t *q, struct ft_err *err)
     while (f && fgets(line, sizeof(line), f)) {
         unsigned long long v;
 
-        if (sscanf(line, "MemAvailable: %llu kB", &v) == 1)
+        if (sscanf(line, "MemAvailable: %llu kB", &v) == 1) {
             have = v;
+        }
     }
-    if (f)
+    if (f) {
         fclose(f);
-    if (have && have < need)
-        return ft_err_set(err, ENOMEM, "domain %s: it needs %llu MiB, and %s "
+    }
+    if (have && have < need) {
+        return ft_err_set(err, ENOMEM,
+                          "domain %s: it needs %llu MiB, and %s "
                           "has %llu MiB left: free some memory there",
                           ft_json_text(q, "name"),
                           (unsigned long long)need / 1024, host_of(s),
                           (unsigned long long)have / 1024);
+    }
     return 0;
 }
 
@@ -202,39 +227,50 @@ static int check_file(struct session *s, json_t *q, json_t *file,
     struct proof theirs;
     struct ft_err e;
 
-    if (proof_stat(path, &inode, &size, &e) < 0)
-        return ft_err_set(err, e.code, "domain %s: %s: %s cannot open %s: "
-                          "mount the storage there at the same place", name,
-                          role, host_of(s), e.text);
+    if (proof_stat(path, &inode, &size, &e) < 0) {
+        return ft_err_set(err, e.code,
+                          "domain %s: %s: %s cannot open %s: "
+                          "mount the storage there at the same place",
+                          name, role, host_of(s), e.text);
+    }
     if (!json_is_true(json_object_get(file, "disk"))) {
-        if (size == ft_json_number(file, "size"))
+        if (size == ft_json_number(file, "size")) {
             return 0;
-        return ft_err_set(err, EINVAL, "domain %s: %s: %s is another file on "
-                          "%s (%llu bytes, not %llu): copy it", name, role,
-                          path, host_of(s), (unsigned long long)size,
+        }
+        return ft_err_set(err, EINVAL,
+                          "domain %s: %s: %s is another file on "
+                          "%s (%llu bytes, not %llu): copy it",
+                          name, role, path, host_of(s),
+                          (unsigned long long)size,
                           (unsigned long long)ft_json_number(file, "size"));
     }
     snprintf(theirs.file, sizeof(theirs.file), "%s",
              ft_json_text(file, "proof"));
     snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
              ft_json_text(file, "nonce"));
-    if (strlen(theirs.nonce) != 32 || proof_read(&theirs, &e) < 0)
-        return ft_err_set(err, ENOENT, "domain %s: %s: what %s wrote beside "
+    if (strlen(theirs.nonce) != 32 || proof_read(&theirs, &e) < 0) {
+        return ft_err_set(err, ENOENT,
+                          "domain %s: %s: what %s wrote beside "
                           "%s is not seen on %s: the paths are equal, the "
                           "storage is not: mount the same storage on both "
-                          "hosts", name, role, from, path, host_of(s));
+                          "hosts",
+                          name, role, from, path, host_of(s));
+    }
     if (inode != ft_json_number(file, "inode") ||
-        size < ft_json_number(file, "size"))
-        return ft_err_set(err, EINVAL, "domain %s: %s: %s is not the same "
+        size < ft_json_number(file, "size")) {
+        return ft_err_set(err, EINVAL,
+                          "domain %s: %s: %s is not the same "
                           "file on %s (inode %llu, %llu bytes; there %llu, "
                           "%llu): mount the same storage on both hosts",
                           name, role, path, host_of(s),
                           (unsigned long long)inode, (unsigned long long)size,
                           (unsigned long long)ft_json_number(file, "inode"),
                           (unsigned long long)ft_json_number(file, "size"));
-    if (proof_write(path, false, host_of(s), ours, &e) < 0)
+    }
+    if (proof_write(path, false, host_of(s), ours, &e) < 0) {
         return ft_err_set(err, e.code, "domain %s: %s: on %s: %s", name, role,
                           host_of(s), e.text);
+    }
     return 0;
 }
 
@@ -246,21 +282,25 @@ static int check_arbiter(struct session *s, json_t *q, struct proof *ours,
     struct ft_err e;
     char id[64];
 
-    if (arbiter_id(uri, id, sizeof(id), &e) < 0)
+    if (arbiter_id(uri, id, sizeof(id), &e) < 0) {
         return ft_err_set(err, e.code, "arbiter: on %s: %s", host_of(s),
                           e.text);
+    }
     snprintf(theirs.file, sizeof(theirs.file), "%s",
              ft_json_text(q, "arbiter_proof"));
     snprintf(theirs.nonce, sizeof(theirs.nonce), "%s",
              ft_json_text(q, "arbiter_nonce"));
     if (strcmp(id, ft_json_text(q, "arbiter_id")) ||
-        proof_read(&theirs, &e) < 0)
-        return ft_err_set(err, EINVAL, "arbiter %s: %s and %s do not see the "
+        proof_read(&theirs, &e) < 0) {
+        return ft_err_set(err, EINVAL,
+                          "arbiter %s: %s and %s do not see the "
                           "same one: mount the same storage on both hosts",
                           uri, control_host(s->peer), host_of(s));
-    if (proof_write(arbiter_folder(uri), true, host_of(s), ours, &e) < 0)
+    }
+    if (proof_write(arbiter_folder(uri), true, host_of(s), ours, &e) < 0) {
         return ft_err_set(err, e.code, "arbiter %s: on %s: %s", uri,
                           host_of(s), e.text);
+    }
     return 0;
 }
 
@@ -278,8 +318,9 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
     clear_replica(s, uuid);
     if (check_domain(s, q, err) < 0 ||
         clear_agent(s, uuid, ft_json_text(q, "name"), err) < 0 ||
-        check_memory(s, q, err) < 0)
+        check_memory(s, q, err) < 0) {
         return NULL;
+    }
     if (control_resolve(control_host(s->peer), address, sizeof(address),
                         err) < 0) {
         ft_err_prefix(err, "on %s", host_of(s));
@@ -287,24 +328,28 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
     }
     s->proofs = n + 1;
     s->proof = calloc(s->proofs, sizeof(*s->proof));
-    if (!s->proof)
+    if (!s->proof) {
         abort();
+    }
     for (size_t i = 0; i < n; i++) {
-        if (check_file(s, q, json_array_get(files, i), &s->proof[i],
-                       err) < 0)
+        if (check_file(s, q, json_array_get(files, i), &s->proof[i], err) <
+            0) {
             return NULL;
+        }
     }
     if (check_arbiter(s, q, &s->proof[n], err) < 0 ||
         check_emulator(s, q, err) < 0 ||
         virt_networks_there(s->ctl->virt, json_object_get(q, "networks"),
-                            err) < 0)
+                            err) < 0) {
         return NULL;
+    }
     snprintf(s->checked, sizeof(s->checked), "%s", uuid);
     proofs = json_array();
-    for (size_t i = 0; i < s->proofs; i++)
-        json_array_append_new(proofs, json_pack(
-            "{s:s,s:s}", "proof", s->proof[i].file,
-            "nonce", s->proof[i].nonce));
+    for (size_t i = 0; i < s->proofs; i++) {
+        json_array_append_new(proofs, json_pack("{s:s,s:s}", "proof",
+                                                s->proof[i].file, "nonce",
+                                                s->proof[i].nonce));
+    }
     return json_pack("{s:b,s:o}", "ok", 1, "proofs", proofs);
 }
 
@@ -316,7 +361,8 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
 {
     const struct dom_options o = {
         .emulator = s->ctl->options.paths_emulator,
-        .run_dir = s->ctl->options.paths_run, .shift = -1,
+        .run_dir = s->ctl->options.paths_run,
+        .shift = -1,
     };
     const char *name = ft_json_text(q, "name");
     xmlDoc *doc = dom_parse(ft_json_text(q, "xml"), err);
@@ -324,14 +370,17 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
     struct dom_facts f;
     int rc;
 
-    if (!doc)
+    if (!doc) {
         return ft_err_prefix(err, "domain %s: from %s", name,
                              control_host(s->peer));
+    }
     rc = dom_facts(doc, &f, err);
-    if (rc == 0 && (strcmp(f.uuid, s->checked) || strcmp(f.name, name)))
-        rc = ft_err_set(err, EINVAL, "domain %s: %s sent the definition of "
-                        "another one (%s, uuid %s): refused", name,
-                        control_host(s->peer), f.name, f.uuid);
+    if (rc == 0 && (strcmp(f.uuid, s->checked) || strcmp(f.name, name))) {
+        rc = ft_err_set(err, EINVAL,
+                        "domain %s: %s sent the definition of "
+                        "another one (%s, uuid %s): refused",
+                        name, control_host(s->peer), f.name, f.uuid);
+    }
     if (rc == 0) {
         if (dom_is_prepared(doc, &o, &r) != DOM_PREPARED) {
             dom_report_err(&r, name, err);
@@ -344,21 +393,24 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
     return rc;
 }
 
-static int start_domain(struct session *s, const char *name,
-                        const char *xml, struct ft_err *err)
+static int start_domain(struct session *s, const char *name, const char *xml,
+                        struct ft_err *err)
 {
     virConnectPtr conn = virt_open(s->ctl->virt, err);
     virDomainPtr dom;
 
-    if (!conn)
+    if (!conn) {
         return ft_err_prefix(err, "host %s", host_of(s));
+    }
     dom = virDomainCreateXML(conn, xml, VIR_DOMAIN_START_PAUSED);
-    if (!dom)
-        virt_error(err, "domain %s: libvirt on %s cannot start the replica "
-                   "with emulator %s", name, host_of(s),
-                   s->ctl->options.paths_emulator);
-    else
+    if (!dom) {
+        virt_error(err,
+                   "domain %s: libvirt on %s cannot start the replica "
+                   "with emulator %s",
+                   name, host_of(s), s->ctl->options.paths_emulator);
+    } else {
         virDomainFree(dom);
+    }
     virConnectClose(conn);
     return dom ? 0 : -1;
 }
@@ -369,16 +421,19 @@ static int check_replica_build(struct session *s, const char *name,
 {
     struct agent_report status;
 
-    if (agent_client_status(s->ctl, s->checked, &status, err) < 0)
+    if (agent_client_status(s->ctl, s->checked, &status, err) < 0) {
         return -1;
+    }
     return same_build(s, name, s->qemu, status.qemu, err);
 }
 
 static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
 {
-    const char *uuid = ft_json_text(q, "uuid"), *name = ft_json_text(q, "name");
+    const char *uuid = ft_json_text(q, "uuid"),
+               *name = ft_json_text(q, "name");
     const struct vm_pair pair = {
-        .id = ft_json_text(q, "pair"), .peer = control_host(s->peer),
+        .id = ft_json_text(q, "pair"),
+        .peer = control_host(s->peer),
         .arbiter = ft_json_text(q, "arbiter"),
         .generation = ft_json_number(q, "generation"),
     };
@@ -390,30 +445,37 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         return NULL;
     }
     vm = registry_vm(s->ctl, uuid, name);
-    if (vm_begin(vm, "being made a backup", 3000, err) < 0)
+    if (vm_begin(vm, "being made a backup", 3000, err) < 0) {
         return NULL;
+    }
     s->vm = vm;
     if (check_domain(s, q, err) < 0 || check_xml(s, q, err) < 0 ||
         clear_agent(s, uuid, name, err) < 0 ||
         registry_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
-        virt_undefine(s->ctl->virt, uuid, err) < 0)
+        virt_undefine(s->ctl->virt, uuid, err) < 0) {
         return NULL;
+    }
     vm_become_backup(vm, &pair);
     s->started = true;
     if (registry_save(s->ctl, vm, err) < 0 ||
         start_domain(s, name, ft_json_text(q, "xml"), err) < 0 ||
-        agent_client_ensure(s->ctl, uuid, err) < 0)
+        agent_client_ensure(s->ctl, uuid, err) < 0) {
         return NULL;
-    if (agent_client_request(s->ctl, uuid, json_pack(
-            "{s:s,s:s,s:I,s:{s:s},s:s}", "do", "backup",
-            "pair", pair.id, "generation", (json_int_t)pair.generation,
-            "peer", "host", pair.peer, "arbiter", pair.arbiter), -1, NULL,
-            15000, err) < 0) {
+    }
+    if (agent_client_request(s->ctl, uuid,
+                             json_pack("{s:s,s:s,s:I,s:{s:s},s:s}", "do",
+                                       "backup", "pair", pair.id,
+                                       "generation",
+                                       (json_int_t)pair.generation, "peer",
+                                       "host", pair.peer, "arbiter",
+                                       pair.arbiter),
+                             -1, NULL, 15000, err) < 0) {
         ft_err_prefix(err, "domain %s: on %s", name, host_of(s));
         return NULL;
     }
-    if (check_replica_build(s, name, err) < 0)
+    if (check_replica_build(s, name, err) < 0) {
         return NULL;
+    }
     keeper_start(s->ctl, vm);
     ft_info("pair %s: replica started for %s, generation %llu", name,
             pair.peer, (unsigned long long)pair.generation);
@@ -428,8 +490,9 @@ static json_t *do_commit(struct session *s, json_t *q, struct ft_err *err)
     }
     s->committed = true;
     vm_set_autostart(s->vm, json_is_true(json_object_get(q, "autostart")));
-    if (registry_save(s->ctl, s->vm, err) < 0)
+    if (registry_save(s->ctl, s->vm, err) < 0) {
         ft_error("%s", err->text);
+    }
     return json_pack("{s:b}", "ok", 1);
 }
 
@@ -439,26 +502,30 @@ static bool pair_stands(struct session *s, const struct vm_info *vm)
     struct agent_report status;
 
     if (agent_client_status(s->ctl, vm->uuid, &status, NULL) < 0 ||
-        strcmp(status.pair, vm->pair))
+        strcmp(status.pair, vm->pair)) {
         return false;
+    }
     return status.state == FT_PAIR_PROTECTED ||
-        status.state == FT_PAIR_ARBITRATING || ft_pair_is_alone(status.state);
+           status.state == FT_PAIR_ARBITRATING ||
+           ft_pair_is_alone(status.state);
 }
 
 static void end_session(struct session *s)
 {
     struct vm_info vm;
 
-    for (size_t i = 0; i < s->proofs; i++)
+    for (size_t i = 0; i < s->proofs; i++) {
         proof_remove(&s->proof[i]);
+    }
     free(s->proof);
-    if (!s->vm)
+    if (!s->vm) {
         return;
+    }
     vm_get(s->vm, &vm);
     if (s->started && !s->committed && !pair_stands(s, &vm)) {
         virt_destroy(s->ctl->virt, vm.uuid);
         vm_note(s->vm, "the clone from %s was given up", vm.peer);
-        keeper_start(s->ctl, s->vm);   /* ends the agent, tidies up */
+        keeper_start(s->ctl, s->vm); /* ends the agent, tidies up */
     }
     vm_end(s->vm);
 }
@@ -470,8 +537,9 @@ static json_t *do_hello(struct session *s)
 
     for (struct vm *vm = registry_first(s->ctl); vm; vm = vm_next(vm)) {
         vm_get(vm, &i);
-        if (!strcmp(i.peer, control_host(s->peer)))
+        if (!strcmp(i.peer, control_host(s->peer))) {
             vm_poke(vm);
+        }
     }
     return json_pack("{s:b,s:s}", "ok", 1, "version", PACKAGE_VERSION);
 }
@@ -480,16 +548,22 @@ static json_t *answer(struct session *s, json_t *q, struct ft_err *err)
 {
     const char *what = ft_json_text(q, "do");
 
-    if (!strcmp(what, "hello"))
+    if (!strcmp(what, "hello")) {
         return do_hello(s);
-    if (!strcmp(what, "check"))
+    }
+    if (!strcmp(what, "check")) {
         return do_check(s, q, err);
-    if (!strcmp(what, "start"))
+    }
+    if (!strcmp(what, "start")) {
         return do_start(s, q, err);
-    if (!strcmp(what, "commit"))
+    }
+    if (!strcmp(what, "commit")) {
         return do_commit(s, q, err);
-    ft_err_set(err, EINVAL, "request '%s' is not known: install the same "
-               "lockstep on both hosts", what);
+    }
+    ft_err_set(err, EINVAL,
+               "request '%s' is not known: install the same "
+               "lockstep on both hosts",
+               what);
     return NULL;
 }
 
@@ -514,8 +588,9 @@ void *replica_thread(void *arg)
             reply = json_pack("{s:b,s:s}", "ok", 0, "error", err.text);
         }
         json_decref(q);
-        if (control_reply(s.peer, reply, &err) < 0)
+        if (control_reply(s.peer, reply, &err) < 0) {
             break;
+        }
     }
     end_session(&s);
     control_close(s.peer);

@@ -8,7 +8,7 @@
 struct ctl;
 struct vm;
 
-json_t *status_of(struct ctl *ctl, struct vm *vm);   /* gives it */
+json_t *status_of(struct ctl *ctl, struct vm *vm); /* gives it */
 json_t *status_all(struct ctl *ctl);
 
 #endif

@@ -14,8 +14,10 @@ int thread_start(struct thread_pool *pool, void *(*run)(void *), void *arg,
 
     if (atomic_fetch_add(&pool->running, 1) >= pool->max) {
         atomic_fetch_sub(&pool->running, 1);
-        return ft_err_set(err, EAGAIN, "lockstepd: more than %d %s at once: "
-                          "try again", pool->max, pool->what);
+        return ft_err_set(err, EAGAIN,
+                          "lockstepd: more than %d %s at once: "
+                          "try again",
+                          pool->max, pool->what);
     }
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);

@@ -10,7 +10,7 @@
 /* The threads of one purpose. What a stranger can start is bounded; a domain
  * always gets its keeper. */
 struct thread_pool {
-    const char *what;           /* for messages: "commands" */
+    const char *what; /* for messages: "commands" */
     int max;
     atomic_int running;
 };

@@ -29,10 +29,12 @@ static int stop_wanting(struct ctl *ctl, struct vm *vm, struct vm_info *was,
                         struct ft_err *err)
 {
     vm_stop_wanting(vm, was);
-    if (was->role == FT_ROLE_BACKUP)
-        return ft_err_set(err, EINVAL, "domain %s: this host is its backup: "
+    if (was->role == FT_ROLE_BACKUP) {
+        return ft_err_set(err, EINVAL,
+                          "domain %s: this host is its backup: "
                           "run 'lockstep unprotect %s' on %s, its primary",
                           was->name, was->name, was->peer);
+    }
     if (!was->wanted && was->role == FT_ROLE_NONE &&
         !agent_client_alive(ctl, was->uuid)) {
         vm_clear_stop(vm);
@@ -47,18 +49,23 @@ static int wait_alone(struct job *job, const struct vm_info *vm,
 {
     struct agent_report status;
 
-    for (int waited = 0; ; waited += 100) {
-        if (agent_client_status(job->ctl, vm->uuid, &status, err) < 0)
+    for (int waited = 0;; waited += 100) {
+        if (agent_client_status(job->ctl, vm->uuid, &status, err) < 0) {
             return -1;
-        if (!agent_report_is_bound(&status))
+        }
+        if (!agent_report_is_bound(&status)) {
             return 0;
-        if (waited >= ALONE_MS)
-            return ft_err_set(err, ETIMEDOUT, "domain %s: still %s after %d "
-                              "s (%s); it goes on trying", vm->name,
-                              ft_pair_state_name(status.state),
+        }
+        if (waited >= ALONE_MS) {
+            return ft_err_set(err, ETIMEDOUT,
+                              "domain %s: still %s after %d "
+                              "s (%s); it goes on trying",
+                              vm->name, ft_pair_state_name(status.state),
                               ALONE_MS / 1000, status.reason);
-        if (job_sleep(job, 100, err) < 0)
+        }
+        if (job_sleep(job, 100, err) < 0) {
             return -1;
+        }
     }
 }
 
@@ -68,16 +75,20 @@ static int end_pair(struct job *job, const struct vm_info *vm,
     struct ctl *ctl = job->ctl;
     struct agent_report status;
 
-    if (!agent_client_alive(ctl, vm->uuid))
+    if (!agent_client_alive(ctl, vm->uuid)) {
         return 0;
-    if (agent_client_status(ctl, vm->uuid, &status, err) < 0)
+    }
+    if (agent_client_status(ctl, vm->uuid, &status, err) < 0) {
         return -1;
+    }
     if (agent_report_is_bound(&status) &&
-        agent_client_order(ctl, vm->uuid, "unprotect", err) < 0)
+        agent_client_order(ctl, vm->uuid, "unprotect", err) < 0) {
         return -1;
-    if (wait_alone(job, vm, err) < 0)
+    }
+    if (wait_alone(job, vm, err) < 0) {
         return -1;
-    agent_client_order(ctl, vm->uuid, "quit", NULL);   /* or the keeper does */
+    }
+    agent_client_order(ctl, vm->uuid, "quit", NULL); /* or the keeper does */
     return 0;
 }
 
@@ -85,8 +96,9 @@ static int end_pair(struct job *job, const struct vm_info *vm,
 static int restore(struct ctl *ctl, struct vm *vm, virDomainPtr dom,
                    struct ft_err *err)
 {
-    if (vm_unpair(vm))
+    if (vm_unpair(vm)) {
         virDomainSetAutostart(dom, 1);
+    }
     vm_note(vm, "%s", "ended by 'lockstep unprotect'");
     virt_set_protection(ctl->virt, vm_uuid(vm), NULL);
     return registry_save(ctl, vm, err);
@@ -101,13 +113,15 @@ static int begin(struct ctl *ctl, struct vm *vm, bool wanted,
 
     if (rc == 0) {
         rc = registry_save(ctl, vm, err);
-        if (rc < 0)
+        if (rc < 0) {
             vm_end(vm);
+        }
     }
-    if (rc < 0)
+    if (rc < 0) {
         vm_want_again(vm, wanted);
-    else
+    } else {
         vm_clear_stop(vm);
+    }
     return rc;
 }
 
@@ -121,22 +135,27 @@ int unprotect_run(struct job *job, const char *domain, char *summary,
     struct vm *vm;
     int rc;
 
-    if (!dom)
+    if (!dom) {
         return -1;
+    }
     virDomainGetUUIDString(dom, uuid);
     vm = registry_vm(ctl, uuid, virDomainGetName(dom));
     rc = stop_wanting(ctl, vm, &was, err);
-    if (rc == 0)
+    if (rc == 0) {
         rc = begin(ctl, vm, was.wanted, err);
+    }
     if (rc == 0) {
         job_progress(job, "end", -1, "ending the pair with %s",
                      *was.peer ? was.peer : "its backup");
         rc = end_pair(job, &was, err);
-        if (rc == 0)
+        if (rc == 0) {
             rc = restore(ctl, vm, dom, err);
+        }
         vm_end(vm);
-        snprintf(summary, size, "%s is not protected any more; it runs on "
-                 "%s", was.name, ctl->options.host_name);
+        snprintf(summary, size,
+                 "%s is not protected any more; it runs on "
+                 "%s",
+                 was.name, ctl->options.host_name);
     }
     virDomainFree(dom);
     return rc;

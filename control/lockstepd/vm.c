@@ -14,12 +14,12 @@
 
 struct vm {
     struct vm *next;
-    pthread_mutex_t lock;           /* of all below */
-    pthread_cond_t ended;           /* a command */
+    pthread_mutex_t lock; /* of all below */
+    pthread_cond_t ended; /* a command */
     struct vm_info i;
-    bool keeper;                    /* its thread runs */
-    enum vm_try try;                /* of a new backup, by the keeper */
-    char failure[FT_ERR_TEXT];      /* ... why the last one failed */
+    bool keeper;               /* its thread runs */
+    enum vm_try try;           /* of a new backup, by the keeper */
+    char failure[FT_ERR_TEXT]; /* ... why the last one failed */
     bool poked;
 };
 
@@ -43,8 +43,9 @@ struct vm *vm_new(const char *uuid, struct vm *next)
 {
     struct vm *vm = calloc(1, sizeof(*vm));
 
-    if (!vm)
+    if (!vm) {
         abort();
+    }
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->ended, NULL);
     set(vm->i.uuid, sizeof(vm->i.uuid), uuid);
@@ -80,8 +81,7 @@ void vm_get(struct vm *vm, struct vm_info *copy)
 
 /* ---- the command lock --------------------------------------------------- */
 
-int vm_begin(struct vm *vm, const char *what, int wait_ms,
-             struct ft_err *err)
+int vm_begin(struct vm *vm, const char *what, int wait_ms, struct ft_err *err)
 {
     struct vm_info *i = lock(vm);
     struct timespec until;
@@ -98,12 +98,14 @@ int vm_begin(struct vm *vm, const char *what, int wait_ms,
            pthread_cond_clockwait(&vm->ended, &vm->lock, CLOCK_MONOTONIC,
                                   &until) != ETIMEDOUT)
         ;
-    if (i->command)
-        rc = ft_err_set(err, EBUSY, "domain %s: another command is at work "
+    if (i->command) {
+        rc = ft_err_set(err, EBUSY,
+                        "domain %s: another command is at work "
                         "on it (%s): wait for its end, or stop it",
                         i->name, i->command);
-    else
+    } else {
         i->command = what;
+    }
     unlock(vm);
     return rc;
 }
@@ -137,7 +139,7 @@ void vm_forget(struct vm *vm)
 
     i->prepared = i->wanted = i->autostart = false;
     i->role = FT_ROLE_NONE;
-    i->generation = 0;   /* the arbiter knows better */
+    i->generation = 0; /* the arbiter knows better */
     i->last = FT_PAIR_NONE;
     *i->note = 0;
     i->unsaved = false;
@@ -177,8 +179,9 @@ void vm_note(struct vm *vm, const char *fmt, ...)
     memcpy(i->note, text, sizeof(text));
     set(name, sizeof(name), i->name);
     unlock(vm);
-    if (news && *text)
+    if (news && *text) {
         ft_info("pair %s: %s", name, text);
+    }
 }
 
 /* ---- the life of a pair ------------------------------------------------ */
@@ -222,14 +225,16 @@ bool vm_see_protected(struct vm *vm, const struct agent_report *status)
                                                        : FT_ROLE_PRIMARY;
     struct vm_info *i = lock(vm);
     bool news = i->role != role || i->generation != status->generation ||
-        (role == FT_ROLE_PRIMARY && !i->wanted);
+                (role == FT_ROLE_PRIMARY && !i->wanted);
 
     i->role = role;
     i->generation = status->generation;
-    if (role == FT_ROLE_PRIMARY)
+    if (role == FT_ROLE_PRIMARY) {
         i->wanted = true;
-    if (*status->peer)
+    }
+    if (*status->peer) {
         set(i->peer, sizeof(i->peer), status->peer);
+    }
     set(i->pair, sizeof(i->pair), status->pair);
     unlock(vm);
     return news;
@@ -252,8 +257,9 @@ void vm_end_part(struct vm *vm, enum ft_pair_state last)
 
     i->role = FT_ROLE_NONE;
     i->wanted = false;
-    if (last != FT_PAIR_NONE)
+    if (last != FT_PAIR_NONE) {
         i->last = last;
+    }
     unlock(vm);
 }
 
@@ -315,8 +321,9 @@ bool vm_claim_keeper(struct vm *vm)
     lock(vm);
     claimed = !vm->keeper;
     vm->keeper = true;
-    if (vm->try == VM_TRY_FAILED)   /* an earlier keeper's */
+    if (vm->try == VM_TRY_FAILED) { /* an earlier keeper's */
         vm->try = VM_TRY_NONE;
+    }
     unlock(vm);
     return claimed;
 }
@@ -333,8 +340,9 @@ bool vm_resign_keeper(struct vm *vm)
     const struct vm_info *i = lock(vm);
     bool idle = !i->command;
 
-    if (idle)
+    if (idle) {
         vm->keeper = false;
+    }
     unlock(vm);
     return idle;
 }
@@ -344,8 +352,9 @@ bool vm_begin_try(struct vm *vm)
     const struct vm_info *i = lock(vm);
     bool begun = vm->try != VM_TRY_RUNS && !i->command;
 
-    if (begun)
+    if (begun) {
         vm->try = VM_TRY_RUNS;
+    }
     unlock(vm);
     return begun;
 }

@@ -33,31 +33,31 @@ struct vm;
 
 /* A copy of what is known. */
 struct vm_info {
-    char uuid[CTL_UUID];        /* never changes */
+    char uuid[CTL_UUID]; /* never changes */
     /* in the file STATE/vm/UUID.json */
     char name[CTL_NAME];
-    bool prepared;              /* its definition here is a prepared one */
-    bool wanted;                /* the user wants it protected */
-    enum ft_role role;          /* this host's, in the last pair */
-    char peer[CTL_NAME];        /* the other host of the last pair */
+    bool prepared;       /* its definition here is a prepared one */
+    bool wanted;         /* the user wants it protected */
+    enum ft_role role;   /* this host's, in the last pair */
+    char peer[CTL_NAME]; /* the other host of the last pair */
     char arbiter[CTL_URI];
     char pair[33];
-    uint64_t generation;        /* of the last pair that was protected */
-    bool autostart;             /* libvirt's flag, taken over while protected */
-    enum ft_pair_state last;    /* how its last pair ended for this host, where
+    uint64_t generation;     /* of the last pair that was protected */
+    bool autostart;          /* libvirt's flag, taken over while protected */
+    enum ft_pair_state last; /* how its last pair ended for this host, where
                                    that is not over yet; else NONE */
-    char note[FT_ERR_TEXT];     /* why it is not protected */
+    char note[FT_ERR_TEXT];  /* why it is not protected */
     /* not in the file */
-    bool unsaved;               /* the file could not be written */
-    bool stopped;               /* no new backup, and an end to making one */
-    const char *command;        /* that holds the command lock, or NULL */
+    bool unsaved;        /* the file could not be written */
+    bool stopped;        /* no new backup, and an end to making one */
+    const char *command; /* that holds the command lock, or NULL */
 };
 
 /* next: in the registry's list, and so for ever. */
 struct vm *vm_new(const char *uuid, struct vm *next);
 struct vm *vm_next(const struct vm *vm);
 const char *vm_uuid(const struct vm *vm);
-bool vm_is(struct vm *vm, const char *which);       /* uuid or name */
+bool vm_is(struct vm *vm, const char *which); /* uuid or name */
 void vm_get(struct vm *vm, struct vm_info *copy);
 
 /* ---- the command lock --------------------------------------------------- */
@@ -124,7 +124,7 @@ bool vm_resign_keeper(struct vm *vm);
 enum vm_try { VM_TRY_NONE, VM_TRY_RUNS, VM_TRY_FAILED };
 /* True: the caller makes a new backup now. Not while a command runs. */
 bool vm_begin_try(struct vm *vm);
-void vm_end_try(struct vm *vm, const char *failure);    /* NULL: none */
+void vm_end_try(struct vm *vm, const char *failure); /* NULL: none */
 /* A failure is told once. */
 enum vm_try vm_take_try(struct vm *vm, char *failure, size_t size);
 /* Its other host is back: try at once. */

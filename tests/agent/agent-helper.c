@@ -60,7 +60,8 @@ static void on_connection(int fd, enum lc_kind kind, const lc_id *vm,
 static int take(const char *dir, const char *vm, const char *pair, int side,
                 struct ft_err *err)
 {
-    struct tas_who who = { .side = (uint8_t)side, .nonce = "its predecessor",
+    struct tas_who who = { .side = (uint8_t)side,
+                           .nonce = "its predecessor",
                            .host = "itshost" };
     struct tas_record seen;
     struct tas_block b;
@@ -73,7 +74,9 @@ static int take(const char *dir, const char *vm, const char *pair, int side,
     }
     seen = tas_block_look(&b, who.pair, who.side);
     return tas_file_write(dir, &who, &seen, TAS_OWNED, seen.generation,
-                          err) == TAS_OK ? 0 : -1;
+                          err) == TAS_OK
+             ? 0
+             : -1;
 }
 
 int main(int argc, char **argv)

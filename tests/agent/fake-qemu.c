@@ -46,7 +46,9 @@ static uint64_t counter, position, go_live_last;
 static lc_id pair;
 static uint64_t generation;
 static struct ft_vmring ring;
-static struct { uint64_t position, counter; } held[HELD_MAX];
+static struct {
+    uint64_t position, counter;
+} held[HELD_MAX];
 static size_t held_n;
 static uint8_t payload[FT_BATCH_MAX];
 static uint32_t payload_n = 64;
@@ -77,9 +79,9 @@ static int64_t now(clockid_t clock)
 
 static void put_output(uint64_t at, uint64_t value)
 {
-    fprintf(output, "%lld %s %d %llu %llu\n",
-            (long long)now(CLOCK_MONOTONIC), name, (int)state,
-            (unsigned long long)at, (unsigned long long)value);
+    fprintf(output, "%lld %s %d %llu %llu\n", (long long)now(CLOCK_MONOTONIC),
+            name, (int)state, (unsigned long long)at,
+            (unsigned long long)value);
     fflush(output);
 }
 
@@ -153,7 +155,8 @@ static void tick(void)
         release();
         if (!ft_vmring_is_open(&ring) ||
             __atomic_load_n(&ring.ring.page->acked, __ATOMIC_ACQUIRE) >=
-            position || ++waited > 1000000000ll / TICK_NS) {
+                position ||
+            ++waited > 1000000000ll / TICK_NS) {
             _exit(0);
         }
         return;
@@ -428,7 +431,8 @@ static void receive(void)
         struct cmsghdr align;
     } control;
     struct iovec iov = { buf, sizeof(buf) };
-    struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1,
+    struct msghdr mh = { .msg_iov = &iov,
+                         .msg_iovlen = 1,
                          .msg_control = control.bytes,
                          .msg_controllen = sizeof(control.bytes) };
     ssize_t k = recvmsg(peer, &mh, 0);
@@ -491,8 +495,9 @@ int main(int argc, char **argv)
     listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", link_path);
     unlink(link_path);
-    if (output == NULL || bind(listener, (struct sockaddr *)&sa,
-                               sizeof(sa)) < 0 || listen(listener, 1) < 0) {
+    if (output == NULL ||
+        bind(listener, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+        listen(listener, 1) < 0) {
         die("%s: %s", link_path, strerror(errno));
     }
     signal(SIGUSR1, on_signal);
@@ -514,8 +519,8 @@ int main(int argc, char **argv)
             ft_vmring_hush(&ring,
                            replaying ? FT_VMRING_DATA : FT_VMRING_GATE);
         }
-        if (p[0].revents && (peer = accept4(listener, NULL, NULL,
-                                            SOCK_CLOEXEC)) >= 0) {
+        if (p[0].revents &&
+            (peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
             greet();
         }
         if (p[1].revents) {

@@ -19,7 +19,7 @@
 /* One end of a connection and what came. */
 struct seen {
     struct agent_json *j;
-    int fd;                    /* of an end that connected */
+    int fd; /* of an end that connected */
     unsigned lines, gone, opened;
     char last[256];
     int fds[8];
@@ -171,9 +171,9 @@ static void test_descriptors(void)
     for (i = 0; i < 4; i++) {
         g_assert_cmpint(pipe(pipes[i]), ==, 0);
         send_do(s.client_end.j, "noise", NULL, 0);
-        g_assert_cmpint(send_do(s.client_end.j, "take", &pipes[i][1], 1),
-                        ==, 0);
-        close(pipes[i][1]);          /* ours may go at once */
+        g_assert_cmpint(send_do(s.client_end.j, "take", &pipes[i][1], 1), ==,
+                        0);
+        close(pipes[i][1]); /* ours may go at once */
         send_do(s.client_end.j, "noise", NULL, 0);
     }
     until(&s.server_end.lines, 12);
@@ -440,7 +440,7 @@ static void test_no_descriptor_left(void)
     setrlimit(RLIMIT_NOFILE, &old);
     g_assert_cmpuint(ev_iteration(loop) - before, <, 10);
     g_assert_cmpuint(s.server_end.opened, ==, 0);
-    until(&s.server_end.opened, 1);   /* it is taken when there is room */
+    until(&s.server_end.opened, 1); /* it is taken when there is room */
     close(fd);
     until(&s.server_end.gone, 1);
     agent_json_server_close(s.server);

@@ -24,8 +24,8 @@ FT_WORDS(bak_effect_name, bak_effect_kind, BAK_EFFECTS)
 static void typical(struct bak *b, enum bak_state s)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
-    bool contends = s == BAK_ST_ARBITRATING || s == BAK_ST_FENCING_PEER
-                    || s == BAK_ST_GOING_LIVE || s == BAK_ST_LIVE;
+    bool contends = s == BAK_ST_ARBITRATING || s == BAK_ST_FENCING_PEER ||
+                    s == BAK_ST_GOING_LIVE || s == BAK_ST_LIVE;
 
     bak_init(b, &t, 5);
     b->state = s;
@@ -37,19 +37,19 @@ static void typical(struct bak *b, enum bak_state s)
     }
     b->received = 7;
     b->executed = contends ? 7 : 5;
-    b->open = s == BAK_ST_LOADING || s == BAK_ST_LOADED
-              || s == BAK_ST_PROTECTED || s == BAK_ST_DIVERGED
-              || s == BAK_ST_ENDING || s == BAK_ST_RELINQUISHING;
+    b->open = s == BAK_ST_LOADING || s == BAK_ST_LOADED ||
+              s == BAK_ST_PROTECTED || s == BAK_ST_DIVERGED ||
+              s == BAK_ST_ENDING || s == BAK_ST_RELINQUISHING;
     b->promise = NOW + 900 * MS;
     b->announced = s != BAK_ST_LOADING && s != BAK_ST_LOADED;
     b->disk_ok = contends;
-    b->waiting = s == BAK_ST_SUSPECTING || s == BAK_ST_FENCING_PEER
-                 || s == BAK_ST_GOING_LIVE;
+    b->waiting = s == BAK_ST_SUSPECTING || s == BAK_ST_FENCING_PEER ||
+                 s == BAK_ST_GOING_LIVE;
     if (s == BAK_ST_RELINQUISHING) {
         b->until = NOW + 600 * MS;
     }
-    b->qemu_gone = s == BAK_ST_RELINQUISHING || s == BAK_ST_FENCED
-                   || s == BAK_ST_ENDED;
+    b->qemu_gone = s == BAK_ST_RELINQUISHING || s == BAK_ST_FENCED ||
+                   s == BAK_ST_ENDED;
 }
 
 #define CORE bak
@@ -60,9 +60,15 @@ static void typical(struct bak *b, enum bak_state s)
 static struct bak_event event_at(const struct beat *b)
 {
     return (struct bak_event){
-        .kind = b->kind, .now = b->at * MS, .code = b->code,
-        .position = b->pos, .stamp = b->stamp * MS, .ok = b->ok,
-        .detect = 1000 * MS, .lease = 800 * MS, .margin = 100 * MS,
+        .kind = b->kind,
+        .now = b->at * MS,
+        .code = b->code,
+        .position = b->pos,
+        .stamp = b->stamp * MS,
+        .ok = b->ok,
+        .detect = 1000 * MS,
+        .lease = 800 * MS,
+        .margin = 100 * MS,
     };
 }
 
@@ -131,7 +137,8 @@ static void test_probes_until_it_can_read(void)
     struct bak b;
 
     bak_init(&b, &t, 1);
-    PLAY(&b, BECOMES_PROTECTED, B(75, EXECUTED, .pos = 3, TO("protected", "")),
+    PLAY(&b, BECOMES_PROTECTED,
+         B(75, EXECUTED, .pos = 3, TO("protected", "")),
          B(1069, TIMEOUT, TO("protected", "probe-disk, send-heartbeat")),
          /* that one counts: it is not begun twice */
          B(1075, TIMEOUT, TO("suspecting", "close")),
@@ -196,8 +203,7 @@ static void test_gives_up_a_replica_that_stalls(void)
     struct bak b;
 
     bak_init(&b, &t, 1);
-    PLAY(&b, BECOMES_PROTECTED,
-         B(9900, HEARD, TO("protected", "")),
+    PLAY(&b, BECOMES_PROTECTED, B(9900, HEARD, TO("protected", "")),
          B(10059, TIMEOUT, TO("protected", "send-heartbeat")),
          B(10060, TIMEOUT, TO("ending", "kill-qemu")));
     g_assert_cmpint(b.reason, ==, BAK_WHY_STALLED);
@@ -220,8 +226,10 @@ static void test_counts_with_the_pair(void)
     struct ft_timing t = FT_TIMING_DEFAULT;
     struct bak b;
     struct bak_update up;
-    struct bak_event hello = { .kind = BAK_EV_CONNECTED, .now = 10 * MS,
-                               .detect = 3000 * MS, .lease = 2400 * MS };
+    struct bak_event hello = { .kind = BAK_EV_CONNECTED,
+                               .now = 10 * MS,
+                               .detect = 3000 * MS,
+                               .lease = 2400 * MS };
 
     for (int margin = 50; margin <= 300; margin += 250) {
         bak_init(&b, &t, 1);
@@ -274,8 +282,7 @@ static void test_a_stopped_log_is_news(void)
     struct bak b;
 
     bak_init(&b, &t, 1);
-    PLAY(&b, BECOMES_PROTECTED,
-         B(900, HEARD, TO("protected", "")),
+    PLAY(&b, BECOMES_PROTECTED, B(900, HEARD, TO("protected", "")),
          /* not yet executed: it may wait for room in our window */
          B(1200, TIMEOUT, TO("protected", "send-heartbeat")),
          B(1300, EXECUTED, .pos = 3, TO("protected", "")),
@@ -315,7 +322,8 @@ static void test_relinquishes_when_reaped(void)
          B(83, RELINQUISH_ACK, TO("ended", "close")));
     bak_init(&b, &t, 1);
     PLAY(&b, BECOMES_PROTECTED,
-         B(80, DIVERGED, .pos = 3, TO("diverged", "send-diverged, kill-qemu")),
+         B(80, DIVERGED, .pos = 3,
+           TO("diverged", "send-diverged, kill-qemu")),
          B(81, CLOSED, TO("diverged", "close")),
          B(82, QEMU_DIED, TO("ended", "")));
 }
@@ -333,8 +341,8 @@ static void test_takes_anything(void)
 
         now += g_test_rand_int_range(0, 80) * MS;
         struct bak_event ev = {
-            .kind = (enum bak_event_kind)g_test_rand_int_range(
-                0, BAK_EV_COUNT),
+            .kind = (enum bak_event_kind)g_test_rand_int_range(0,
+                                                               BAK_EV_COUNT),
             .now = now,
             .code = g_test_rand_int_range(-1, 5),
             .position = any_position(),

@@ -41,9 +41,9 @@ static struct M(event) event_of(enum variant v, const struct CORE *m)
     struct M(event) ev = { .now = NOW };
 
     switch (v) {
-#define C(VARIANT, EVENT, ...)                                             \
-    case V_##VARIANT:                                                      \
-        ev = (struct M(event)){ .kind = M_(EV_##EVENT), __VA_ARGS__ };     \
+#define C(VARIANT, EVENT, ...)                                               \
+    case V_##VARIANT:                                                        \
+        ev = (struct M(event)){ .kind = M_(EV_##EVENT), __VA_ARGS__ };       \
         break;
         CASES(C)
 #undef C
@@ -73,9 +73,9 @@ struct row {
     const char *effects;
 };
 
-#define ON(STATE, VARIANT, NEXT, effects)                                  \
+#define ON(STATE, VARIANT, NEXT, effects)                                    \
     { M_(ST_##STATE), " " #VARIANT, M_(ST_##NEXT), effects },
-#define STAYS(STATE, variants)                                             \
+#define STAYS(STATE, variants)                                               \
     { M_(ST_##STATE), variants, M_(ST_##STATE), "" },
 #define TRAPS(STATE, variants) { M_(ST_##STATE), variants, -1, "" },
 static const struct row table[] = {
@@ -89,9 +89,8 @@ static const struct row *row_of(enum M(state) s, int v)
     for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         g_auto(GStrv) names = g_strsplit(table[i].events, " ", 0);
 
-        if (table[i].state == s
-            && g_strv_contains((const char *const *)names,
-                               variant_name[v])) {
+        if (table[i].state == s &&
+            g_strv_contains((const char *const *)names, variant_name[v])) {
             g_assert_null(found);
             found = &table[i];
         }
@@ -204,10 +203,10 @@ struct beat {
 #define TO(STATE, EFFECTS) .state = STATE, .effects = EFFECTS
 #define B(ms, EVENT, ...) { .at = ms, .kind = M_(EV_##EVENT), __VA_ARGS__ }
 /* clang-format on */
-#define PLAY(core, ...)                                                    \
-    do {                                                                   \
-        const struct beat beats[] = { __VA_ARGS__ };                       \
-        play(core, beats, sizeof(beats) / sizeof(beats[0]));               \
+#define PLAY(core, ...)                                                      \
+    do {                                                                     \
+        const struct beat beats[] = { __VA_ARGS__ };                         \
+        play(core, beats, sizeof(beats) / sizeof(beats[0]));                 \
     } while (0)
 
 /* The test's: which fields of the core's event a beat fills. */

@@ -78,11 +78,12 @@ static void test_log(void)
     lines = g_strsplit(text, "\n", -1);
     g_assert_true(g_regex_match_simple(
         "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{6}Z \\d+\\.\\d{6} "
-        "tester info: pair web1: protected$", lines[0], 0, 0));
+        "tester info: pair web1: protected$",
+        lines[0], 0, 0));
     g_assert_nonnull(strstr(lines[1], "error: pair web1: bad forged line "
-                            "[31m"));
+                                      "[31m"));
     g_assert_nonnull(strstr(lines[2], "log: 1024 recent lines of detail, "
-                            "because of a test"));
+                                      "because of a test"));
     g_assert_nonnull(strstr(lines[3], "entry 1976"));
     g_assert_nonnull(strstr(lines[1026], "entry 2999"));
     g_assert_nonnull(strstr(lines[1027], "log: 0 recent lines"));
@@ -112,10 +113,10 @@ static void test_timers(void)
     ft_timer_init(&early, loop, count, &n_early);
     ft_timer_init(&never, loop, count, &n_never);
     ft_timer_init(&often, loop, count, &n_often);
-    usleep(30000);               /* the loop's cached time is now old */
+    usleep(30000); /* the loop's cached time is now old */
     begin = ft_monotonic();
     ft_timer_at(&late, ft_boottime() + 40 * FT_NS_PER_MS);
-    ft_timer_at(&early, 5);      /* long past */
+    ft_timer_at(&early, 5); /* long past */
     ft_timer_at(&never, FT_NEVER);
     g_assert_false(ft_timer_running(&never));
     ft_timer_after(&never, FT_NS_PER_MS);
@@ -137,8 +138,8 @@ static void test_timers(void)
 /* ---- worker ---- */
 
 struct job {
-    int hang;                    /* a pipe to read from first, or 0 */
-    int begun;                   /* set by its thread */
+    int hang;  /* a pipe to read from first, or 0 */
+    int begun; /* set by its thread */
     unsigned order;
     bool ran, done, dropped;
     pthread_t thread;
@@ -212,7 +213,7 @@ static void test_worker(void)
     while (!g_atomic_int_get(&jobs[0].begun)) {
         usleep(1000);
     }
-    ft_worker_free(w, job_drop);    /* it would hang if it waited */
+    ft_worker_free(w, job_drop); /* it would hang if it waited */
     g_assert_cmpint(write(hang[1], "x", 1), ==, 1);
     while (g_atomic_int_get(&drops) < 5) {
         usleep(1000);
@@ -220,7 +221,7 @@ static void test_worker(void)
     g_assert_true(jobs[0].ran);
     g_assert_false(jobs[1].ran);
     g_assert_false(jobs[0].done || jobs[4].done);
-    usleep(20000);               /* the thread ends */
+    usleep(20000); /* the thread ends */
     ev_loop_destroy(loop);
     close(hang[0]);
     close(hang[1]);
@@ -263,8 +264,8 @@ static void pass(int type)
     g_assert_cmpuint(i, ==, (size_t)got[0]);
     close((int)i);
     if (type == SOCK_SEQPACKET) {
-        g_assert_cmpint(ft_send_fds(pair[0], "0123456789", 10, NULL, 0,
-                                    &err), ==, 10);
+        g_assert_cmpint(ft_send_fds(pair[0], "0123456789", 10, NULL, 0, &err),
+                        ==, 10);
         g_assert_cmpint(ft_recv_fds(pair[1], buf, 9, got, 2, &n, &err), ==,
                         -1);
         g_assert_cmpint(err.code, ==, EMSGSIZE);

@@ -36,14 +36,14 @@ static void step(void *arg, const void *event)
         g_string_append(h->story, "word ");
         break;
     case ASKED:
-        put(h, WORD);       /* an answer that is there at once */
+        put(h, WORD); /* an answer that is there at once */
         put(h, WORD);
         g_string_append(h->story, "asked ");
         break;
     default:
-        g_string_append(h->story,
-                        ft_boottime() - h->heard >= h->patience
-                            ? "silent " : "early ");
+        g_string_append(h->story, ft_boottime() - h->heard >= h->patience
+                                      ? "silent "
+                                      : "early ");
         break;
     }
     h->stepping = false;

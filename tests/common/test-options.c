@@ -55,9 +55,12 @@ static void test_taken(void)
     struct ft_options o;
     struct ft_err err;
 
-    g_assert_cmpint(load(&o, "# comment\n; too\n\n[host]\nname = hosta\n"
+    g_assert_cmpint(load(&o,
+                         "# comment\n; too\n\n[host]\nname = hosta\n"
                          "port=17000\n[arbiter]\nuri=file:/shared/arb\n"
-                         "[failover]\nfence=required\n", &err), ==, 0);
+                         "[failover]\nfence=required\n",
+                         &err),
+                    ==, 0);
     g_assert_cmpstr(o.host_name, ==, "hosta");
     g_assert_cmpint(o.host_port, ==, 17000);
     g_assert_cmpstr(o.arbiter_uri, ==, "file:/shared/arb");
@@ -74,11 +77,13 @@ static void test_refused(void)
     struct ft_err err;
     char text[600];
 
-    refused("[host]\nprot=1\n", 2, "[host] prot: unknown setting; this "
+    refused("[host]\nprot=1\n", 2,
+            "[host] prot: unknown setting; this "
             "section has name, listen, port");
     refused("\n[hots]\nport=1\n", 3, "unknown section; there are [host], ");
     refused("port=1\n", 1, "[] port: unknown section");
-    refused("[host]\nport=0\n", 2, "[host] port=0: must be a whole number "
+    refused("[host]\nport=0\n", 2,
+            "[host] port=0: must be a whole number "
             "from 1 to 65535 (TCP port)");
     refused("[host]\nport=65536\n", 2, "from 1 to 65535");
     refused("[host]\nport=\n", 2, "from 1 to 65535");
@@ -97,7 +102,8 @@ static void test_refused(void)
     g_assert_cmpint(ft_options_set(&o, "hostport=1", &err), ==, -1);
     g_assert_cmpint(ft_options_set(&o, "host.xyz=1", &err), ==, -1);
     g_assert_cmpint(ft_options_load(&o, "/nonexistent/x", &err), ==, -1);
-    g_assert_nonnull(strstr(err.text, "/nonexistent/x: cannot read: No such"));
+    g_assert_nonnull(
+        strstr(err.text, "/nonexistent/x: cannot read: No such"));
 }
 
 /* The sample, uncommented, is the defaults. */

@@ -25,8 +25,11 @@ static void another_word_is_not_known(void)
 /* For each state: is the guest alone here, is this side at its end? */
 static void what_a_state_means(void)
 {
-    static const struct { bool alone, over; } want[FT_PAIR_COUNT] = {
-        [FT_PAIR_ALONE] = { true, false }, [FT_PAIR_LIVE] = { true, false },
+    static const struct {
+        bool alone, over;
+    } want[FT_PAIR_COUNT] = {
+        [FT_PAIR_ALONE] = { true, false },
+        [FT_PAIR_LIVE] = { true, false },
         [FT_PAIR_FENCED] = { false, true },
         [FT_PAIR_DIVERGED] = { false, true },
         [FT_PAIR_ENDED] = { false, true },

@@ -13,7 +13,7 @@
 
 #include "common/bytes.h"
 
-#define SIZE (16u << 20)        /* the smallest ring: 2 * FT_BATCH_MAX */
+#define SIZE (16u << 20) /* the smallest ring: 2 * FT_BATCH_MAX */
 
 struct both {
     void *map;
@@ -26,8 +26,8 @@ static void setup(struct both *b)
                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     g_assert_true(b->map != MAP_FAILED);
     ft_ring_init(&b->producer, b->map, SIZE);
-    g_assert_cmpstr(ft_ring_attach(&b->consumer, b->map,
-                                   FT_RING_DATA + SIZE), ==, NULL);
+    g_assert_cmpstr(ft_ring_attach(&b->consumer, b->map, FT_RING_DATA + SIZE),
+                    ==, NULL);
 }
 
 static void teardown(struct both *b)
@@ -81,8 +81,8 @@ static void test_attach(void)
 static void test_layout(void)
 {
     static const uint8_t expected[] = {
-        3, 0, 0, 0, 0xb7, 0x3f, 0x4b, 0x36, 9, 0, 0, 0, 0, 0, 0, 0,
-        'a', 'b', 'c', 0, 0, 0, 0, 0,
+        3, 0, 0, 0, 0xb7, 0x3f, 0x4b, 0x36, 9, 0, 0, 0,
+        0, 0, 0, 0, 'a',  'b',  'c',  0,    0, 0, 0, 0,
     };
     struct both b;
     uint8_t out[24];
@@ -182,7 +182,7 @@ static void test_full(void)
 
 struct traffic {
     struct both b;
-    int data, space;            /* eventfds */
+    int data, space; /* eventfds */
 };
 
 static uint32_t length_of(uint64_t position)
@@ -260,7 +260,8 @@ static void consume(struct traffic *t)
         g_assert_cmpuint(batch.length, ==, length_of(p));
         ft_ring_copy(r, 0, got, ft_batch_size(batch.length));
         g_assert_cmpint(ft_batch_parse(got, ft_batch_size(batch.length), p,
-                                       &batch, &n), ==, 1);
+                                       &batch, &n),
+                        ==, 1);
         for (i = 0; i < batch.length; i += 97) {
             g_assert_cmpuint(got[FT_BATCH_HEADER + i], ==, (uint8_t)p);
         }
@@ -302,8 +303,7 @@ static void test_put_framed(void)
     setup(&b);
     for (k = 0; k < 20; k++) {
         for (at = 0; at < 3; at++) {
-            ft_ring_put(&a.producer, p, payload,
-                        (uint32_t)(700000 + 13 * p));
+            ft_ring_put(&a.producer, p, payload, (uint32_t)(700000 + 13 * p));
             p++;
         }
         at = ft_ring_ready(&a.consumer);

@@ -25,12 +25,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CHECK(x)                                                           \
-    do {                                                                   \
-        if (!(x)) {                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);        \
-            abort();                                                       \
-        }                                                                  \
+#define CHECK(x)                                                             \
+    do {                                                                     \
+        if (!(x)) {                                                          \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);          \
+            abort();                                                         \
+        }                                                                    \
     } while (0)
 
 enum parser { STREAM, STREAM_OPEN, PREAMBLE, BATCHES, RING, BLOCK, PARSERS };
@@ -219,8 +219,8 @@ static size_t put_frames(uint8_t *to, size_t cap, enum parser which)
     size_t used = 0, i, k;
 
     for (i = 0; i < 6; i++) {
-        const struct lc_msg *m = &golden[next_random() %
-            (sizeof(golden) / sizeof(golden[0]))].m;
+        const struct lc_msg *m =
+            &golden[next_random() % (sizeof(golden) / sizeof(golden[0]))].m;
 
         if (i == 0) {
             m = &golden[which == STREAM ? 0 : 1].m;
@@ -297,15 +297,15 @@ static size_t mutate(uint8_t *p, size_t n)
             p[at] = nasty[next_random() % sizeof(nasty)];
             break;
         case 2:
-            n = at + 1;                                /* cut off */
+            n = at + 1; /* cut off */
             break;
         case 3:
-            k = next_random() % 16;                    /* too much */
+            k = next_random() % 16; /* too much */
             memset(p + n, 0x41, n + k < INPUT ? k : 0);
             n += n + k < INPUT ? k : 0;
             break;
         case 4:
-            k = 1 + next_random() % (n - 1);           /* a copied piece */
+            k = 1 + next_random() % (n - 1); /* a copied piece */
             memmove(p + at, p + k, n - (at > k ? at : k));
             break;
         default:

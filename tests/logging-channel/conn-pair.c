@@ -9,7 +9,7 @@
 
 #include "pki.h"
 
-#define FDS 256             /* descriptors of a test are below */
+#define FDS 256 /* descriptors of a test are below */
 
 lc_id test_id(uint8_t byte)
 {
@@ -189,8 +189,8 @@ static uint16_t port_of(int fd, bool *listens)
     }
     *listens = accepts;
     return ntohs(sa.ss_family == AF_INET6
-                 ? ((struct sockaddr_in6 *)&sa)->sin6_port
-                 : ((struct sockaddr_in *)&sa)->sin_port);
+                     ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                     : ((struct sockaddr_in *)&sa)->sin_port);
 }
 
 uint16_t listener_port(void)
@@ -222,14 +222,12 @@ unsigned listener_accepted(void)
 void pair_connect(struct pair *p, const char *a_expects,
                   const char *b_expects)
 {
-    struct lc_conn_config config = pair_config(p, &p->a, p->tls_a,
-                                               a_expects);
+    struct lc_conn_config config = pair_config(p, &p->a, p->tls_a, a_expects);
     struct ft_err err;
 
     p->config_b.peer = b_expects;
     p->config_b.kind = config.kind;
-    p->a.conn = lc_conn_connect(&config, "127.0.0.1",
-                                listener_port(), &err);
+    p->a.conn = lc_conn_connect(&config, "127.0.0.1", listener_port(), &err);
     g_assert_nonnull(p->a.conn);
 }
 

@@ -12,10 +12,10 @@
 /* One end and what happened to it. */
 struct end {
     struct lc_conn *conn;
-    const char *host;          /* for its greeting */
+    const char *host; /* for its greeting */
     bool connector;
-    enum lc_kind kind;         /* 0: LC_KIND_LOG */
-    bool greet;                /* say HELLO or WELCOME by itself */
+    enum lc_kind kind; /* 0: LC_KIND_LOG */
+    bool greet;        /* say HELLO or WELCOME by itself */
     unsigned ready, frames, drained, closed;
     uint16_t last_type;
     uint64_t entries_bytes, last_position, sum;
@@ -30,9 +30,9 @@ struct pair {
     struct ev_loop *loop;
     struct lc_server *server;
     struct lc_tls *tls_a, *tls_b;
-    struct end a, b;           /* a connects, b accepts */
+    struct end a, b; /* a connects, b accepts */
     struct lc_conn_config config_b;
-    unsigned handed;           /* connections that the server handed over */
+    unsigned handed; /* connections that the server handed over */
 };
 
 extern const struct lc_conn_ops end_ops;
@@ -48,7 +48,7 @@ void pair_connect(struct pair *p, const char *a_expects,
 /* Run the loop until *what >= n; the test fails after 10 s. */
 void pair_until(struct pair *p, const unsigned *what, unsigned n);
 void pair_run(struct pair *p, unsigned ms);
-void pair_open(struct pair *p);   /* both have greeted */
+void pair_open(struct pair *p); /* both have greeted */
 void pair_end(struct pair *p);
 
 /* Of the listener of this process, of which there is one. */

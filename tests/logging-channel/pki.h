@@ -10,7 +10,7 @@
 void pki_make(const char *dir, const char *ca, const char *san, int days);
 /* The path of a file or folder in the temporary folder; static buffer. */
 const char *pki_path(const char *name);
-void pki_begin(void);   /* make the temporary folder */
-void pki_end(void);     /* remove it */
+void pki_begin(void); /* make the temporary folder */
+void pki_end(void);   /* remove it */
 
 #endif

@@ -8,8 +8,8 @@
 static const lc_id pair = { { 1 } }, other_pair = { { 2 } };
 
 /* Both ends of a connection; greeted unless fresh. */
-static void two(struct lc_channel *a, struct lc_channel *b,
-                enum lc_kind kind, bool greeted)
+static void two(struct lc_channel *a, struct lc_channel *b, enum lc_kind kind,
+                bool greeted)
 {
     struct lc_frame f;
 
@@ -32,22 +32,38 @@ static const struct {
     uint16_t type;
     const char *who;
 } rights[] = {
-    { LC_HELLO, "---" },        { LC_WELCOME, "---" },
-    { LC_REFUSE, "---" },       { LC_ENTRIES, "c--" },
-    { LC_ACK, "a--" },          { LC_LOADED, "a--" },
-    { LC_PROTECTED, "c--" },    { LC_RELINQUISH, "b--" },
-    { LC_RELINQUISH_ACK, "b--" }, { LC_DIVERGED, "a--" },
-    { LC_END, "b--" },          { LC_CLONE_FAILED, "b--" },
-    { LC_HEARTBEAT, "---" },    { LC_REQUEST, "--c" },
-    { LC_REPLY, "--a" },        { LC_VL_HELLO, "---" },
-    { LC_VL_CLONED, "---" },    { LC_VL_LOADED, "---" },
-    { LC_VL_FAILED, "---" },    { LC_VL_DISK, "---" },
-    { LC_VL_LIVE, "---" },      { LC_VL_ALONE, "---" },
-    { LC_VL_DIVERGED, "---" },  { LC_VL_ENDED, "---" },
-    { LC_VL_PROGRESS, "---" },  { LC_VL_CLONE, "---" },
-    { LC_VL_INCOMING, "---" },  { LC_VL_CANCEL, "---" },
-    { LC_VL_PROBE, "---" },     { LC_VL_GO_LIVE, "---" },
-    { LC_VL_GO_ALONE, "---" },  { LC_VL_FENCE, "---" },
+    { LC_HELLO, "---" },
+    { LC_WELCOME, "---" },
+    { LC_REFUSE, "---" },
+    { LC_ENTRIES, "c--" },
+    { LC_ACK, "a--" },
+    { LC_LOADED, "a--" },
+    { LC_PROTECTED, "c--" },
+    { LC_RELINQUISH, "b--" },
+    { LC_RELINQUISH_ACK, "b--" },
+    { LC_DIVERGED, "a--" },
+    { LC_END, "b--" },
+    { LC_CLONE_FAILED, "b--" },
+    { LC_HEARTBEAT, "---" },
+    { LC_REQUEST, "--c" },
+    { LC_REPLY, "--a" },
+    { LC_VL_HELLO, "---" },
+    { LC_VL_CLONED, "---" },
+    { LC_VL_LOADED, "---" },
+    { LC_VL_FAILED, "---" },
+    { LC_VL_DISK, "---" },
+    { LC_VL_LIVE, "---" },
+    { LC_VL_ALONE, "---" },
+    { LC_VL_DIVERGED, "---" },
+    { LC_VL_ENDED, "---" },
+    { LC_VL_PROGRESS, "---" },
+    { LC_VL_CLONE, "---" },
+    { LC_VL_INCOMING, "---" },
+    { LC_VL_CANCEL, "---" },
+    { LC_VL_PROBE, "---" },
+    { LC_VL_GO_LIVE, "---" },
+    { LC_VL_GO_ALONE, "---" },
+    { LC_VL_FENCE, "---" },
 };
 
 static void test_rights(void)
@@ -65,13 +81,14 @@ static void test_rights(void)
                 char who = rights[i].who[kind - LC_KIND_LOG];
                 bool may = who == 'b' || who == (side ? 'a' : 'c');
                 struct lc_channel c[2];
-                struct lc_frame f = { .sequence = 2, .generation = 3,
+                struct lc_frame f = { .sequence = 2,
+                                      .generation = 3,
                                       .pair = pair,
                                       .type = rights[i].type };
 
                 two(&c[0], &c[1], (enum lc_kind)kind, true);
-                g_assert_true((lc_channel_stamp(&c[side], rights[i].type, &f)
-                               == NULL) == may);
+                g_assert_true((lc_channel_stamp(&c[side], rights[i].type,
+                                                &f) == NULL) == may);
                 f.sequence = 2;
                 f.generation = 3;
                 f.pair = pair;
@@ -128,7 +145,8 @@ static void test_order(void)
         g_assert_cmpuint(f.sequence, ==, i);
         g = f;
         g.sequence++;
-        g_assert_cmpstr(lc_channel_accept(&b, &g), ==, "a frame is missing, "
+        g_assert_cmpstr(lc_channel_accept(&b, &g), ==,
+                        "a frame is missing, "
                         "repeated or out of order");
         g.sequence -= 2;
         g_assert_nonnull(lc_channel_accept(&b, &g));
@@ -150,9 +168,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/channel/each type has its sender and connection",
                     test_rights);
-    g_test_add_func("/channel/HELLO, then WELCOME or REFUSE",
-                    test_greeting);
-    g_test_add_func("/channel/strict order, pair and generation",
-                    test_order);
+    g_test_add_func("/channel/HELLO, then WELCOME or REFUSE", test_greeting);
+    g_test_add_func("/channel/strict order, pair and generation", test_order);
     return g_test_run();
 }

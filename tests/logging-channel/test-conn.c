@@ -47,8 +47,8 @@ static void test_frames(void)
     g_assert_true(lc_conn_peer_is(p.a.conn, "hostb"));
     g_assert_true(lc_conn_peer_is(p.a.conn, "HOSTB"));
     g_assert_false(lc_conn_peer_is(p.a.conn, "hosta"));
-    g_assert_nonnull(strstr(lc_conn_name(p.a.conn),
-                            "hostb (127.0.0.1 port "));
+    g_assert_nonnull(
+        strstr(lc_conn_name(p.a.conn), "hostb (127.0.0.1 port "));
     pair_end(&p);
 }
 
@@ -62,8 +62,7 @@ static void test_ipv6_and_names(void)
 
     pair_begin(&p, "a", "b", "*");
     config = pair_config(&p, &p.a, p.tls_a, "hostb");
-    p.a.conn = lc_conn_connect(&config, "localhost",
-                               listener_port(), &err);
+    p.a.conn = lc_conn_connect(&config, "localhost", listener_port(), &err);
     g_assert_nonnull(p.a.conn);
     pair_until(&p, &p.a.frames, 1);
     g_assert_cmpint(lc_conn_peer_address(p.a.conn, &sa, &n), ==, 0);

@@ -42,21 +42,25 @@ static void test_golden(void)
 {
     /* header, number, nonce; the MAC was computed with the openssl program:
      * openssl dgst -sha256 -mac HMAC -macopt hexkey:5a5a... */
-    static const char expected[] =
-        "4c43534b" "3000" "0100" "18000000" "00000000"
-        "0102030405060708" "0700000000000000"
-        "02020202020202020202020202020202"
-        "0102030405060708"
-        "09090909090909090909090909090909"
-        "45a1f55e1e97a35087a1783e27e70237";
+    static const char expected[] = "4c43534b"
+                                   "3000"
+                                   "0100"
+                                   "18000000"
+                                   "00000000"
+                                   "0102030405060708"
+                                   "0700000000000000"
+                                   "02020202020202020202020202020202"
+                                   "0102030405060708"
+                                   "09090909090909090909090909090909"
+                                   "45a1f55e1e97a35087a1783e27e70237";
     struct lc_heartbeat_secret s = test_secret();
     lc_id nonce = test_id(9);
     uint8_t p[LC_HEARTBEAT_SIZE];
     char hex[2 * LC_HEARTBEAT_SIZE + 1];
     size_t i;
 
-    g_assert_cmpint(lc_heartbeat_make(p, &s, &nonce, 0x0807060504030201u),
-                    ==, 0);
+    g_assert_cmpint(lc_heartbeat_make(p, &s, &nonce, 0x0807060504030201u), ==,
+                    0);
     for (i = 0; i < sizeof(p); i++) {
         g_snprintf(hex + 2 * i, 3, "%02x", p[i]);
     }
@@ -72,8 +76,8 @@ static void test_check(void)
     size_t i;
 
     g_assert_cmpint(lc_heartbeat_make(p, &s, &nonce, 5), ==, 0);
-    g_assert_null(lc_heartbeat_check(p, LC_HEARTBEAT_SIZE, &s, &nonce, 4,
-                                     &number));
+    g_assert_null(
+        lc_heartbeat_check(p, LC_HEARTBEAT_SIZE, &s, &nonce, 4, &number));
     g_assert_cmpuint(number, ==, 5);
     drops(p, LC_HEARTBEAT_SIZE, &s, nonce, 5, "repeated or late");
     drops(p, LC_HEARTBEAT_SIZE, &s, nonce, 6, "repeated or late");
@@ -100,7 +104,7 @@ static void test_check(void)
 
 /* ---- sockets ---- */
 
-#define BEATS 15                /* enough for a median of their distances */
+#define BEATS 15 /* enough for a median of their distances */
 
 struct ear {
     struct lc_beater *h;
@@ -176,9 +180,11 @@ static void converse(const struct sockaddr *address)
     g_assert_nonnull(a.h);
     g_assert_nonnull(b.h);
     g_assert_cmpint(lc_heartbeat_start(a.h, &s, &na, &nb, address,
-                                       lc_heartbeat_port(b.h), &err), ==, 0);
+                                       lc_heartbeat_port(b.h), &err),
+                    ==, 0);
     g_assert_cmpint(lc_heartbeat_start(b.h, &s, &nb, &na, address,
-                                       lc_heartbeat_port(a.h), &err), ==, 0);
+                                       lc_heartbeat_port(a.h), &err),
+                    ==, 0);
     /* nothing is sent unless the core says so */
     run(loop, 250 * FT_NS_PER_MS);
     g_assert_cmpuint(a.heard + b.heard, ==, 0);
@@ -192,17 +198,16 @@ static void converse(const struct sockaddr *address)
         unsigned count;
         int fd = socket(address->sa_family, SOCK_DGRAM, 0);
         socklen_t n = address->sa_family == AF_INET
-                      ? sizeof(struct sockaddr_in)
-                      : sizeof(struct sockaddr_in6);
+                        ? sizeof(struct sockaddr_in)
+                        : sizeof(struct sockaddr_in6);
 
         count = b.heard;
         memcpy(&to, address, n);
-        ((struct sockaddr_in *)&to)->sin_port =
-            htons(lc_heartbeat_port(b.h));
+        ((struct sockaddr_in *)&to)->sin_port = htons(lc_heartbeat_port(b.h));
         lc_heartbeat_make(p, &s, &na, b.last);
         sendto(fd, p, sizeof(p), 0, (struct sockaddr *)&to, n);
         sendto(fd, "hello", 5, 0, (struct sockaddr *)&to, n);
-        lc_heartbeat_make(p, &s, &nb, b.last + 1);      /* reflected */
+        lc_heartbeat_make(p, &s, &nb, b.last + 1); /* reflected */
         sendto(fd, p, sizeof(p), 0, (struct sockaddr *)&to, n);
         /* the peer's next one is heard, and none of those before it */
         lc_heartbeat_make(p, &s, &na, b.last + 1);

@@ -34,8 +34,8 @@ static uint8_t pattern(uint8_t seed, uint64_t at)
 static int interest(const struct emulator *e)
 {
     return (e->eof ? 0 : EV_READ) |
-           (e->written < e->to_write || (!e->ended && !e->hold_end)
-            ? EV_WRITE : 0);
+           (e->written < e->to_write || (!e->ended && !e->hold_end) ? EV_WRITE
+                                                                    : 0);
 }
 
 static void emulator_write(struct emulator *e)
@@ -245,7 +245,7 @@ static void test_backpressure(void)
     start(&p, &p.a, &a);
     start(&p, &p.b, &b);
     ft_watch_set(&b.watch, 0);
-    do {                /* until everything between them is full */
+    do { /* until everything between them is full */
         before = a.written;
         pair_run(&p, 400);
     } while (a.written != before);
@@ -317,7 +317,7 @@ static void test_early_bytes(void)
     pair_begin(&p, "a", "b", "127.0.0.1");
     p.a.kind = LC_KIND_CLONE;
     pair_connect(&p, "hostb", "hosta");
-    pair_until(&p, &p.b.frames, 1);     /* HELLO has come, WELCOME is queued */
+    pair_until(&p, &p.b.frames, 1); /* HELLO has come, WELCOME is queued */
     b.to_write = 5000;
     start(&p, &p.b, &b);
     pair_until(&p, &p.a.frames, 1);
@@ -342,18 +342,15 @@ int main(int argc, char **argv)
     pki_make("a", "ca1", "hosta", 5);
     pki_make("b", "ca1", "hostb", 5);
     g_test_add_func("/relay/bytes go both ways, unchanged", test_both_ways);
-    g_test_add_func("/relay/a slow reader gets everything",
-                    test_slow_reader);
-    g_test_add_func("/relay/each direction has its own end",
-                    test_half_close);
+    g_test_add_func("/relay/a slow reader gets everything", test_slow_reader);
+    g_test_add_func("/relay/each direction has its own end", test_half_close);
     g_test_add_func("/relay/a reader that stops stops the writer",
                     test_backpressure);
     g_test_add_func("/relay/a peer that dies is no end of the stream",
                     test_peer_dies);
     g_test_add_func("/relay/an emulator may close early",
                     test_emulator_closes);
-    g_test_add_func("/relay/bytes behind WELCOME are kept",
-                    test_early_bytes);
+    g_test_add_func("/relay/bytes behind WELCOME are kept", test_early_bytes);
     rc = g_test_run();
     pki_end();
     return rc;

@@ -68,8 +68,8 @@ static void replace(const char *dir, const char *from, const char *name)
     g_assert_cmpint(system(command), ==, 0);
 }
 
-static void load_says(const char *dir, const char *own_name,
-                      const char *says, const char *file)
+static void load_says(const char *dir, const char *own_name, const char *says,
+                      const char *file)
 {
     struct ft_err err;
 
@@ -120,10 +120,10 @@ struct stranger {
     pthread_t thread;
     uint16_t port;
     bool preamble, tls;
-    const char *dir;             /* certificates; NULL: none */
+    const char *dir; /* certificates; NULL: none */
     int max_version;
-    ft_ns patience;              /* of who meets it; 0: that of the pair */
-    const void *bytes, *more;    /* more: under new keys */
+    ft_ns patience;           /* of who meets it; 0: that of the pair */
+    const void *bytes, *more; /* more: under new keys */
     size_t n, n_more;
     bool tls_end;
     char heard[8];
@@ -238,7 +238,8 @@ static void test_not_tls(void)
 {
     static const char http[] = "GET / HTTP/1.1\r\nHost: hostb\r\n\r\n";
     static uint8_t zeros[2000];
-    struct stranger s = { .preamble = true, .bytes = http,
+    struct stranger s = { .preamble = true,
+                          .bytes = http,
                           .n = sizeof(http) - 1 };
 
     stranger_meets(&s, "does not speak TLS");
@@ -252,7 +253,8 @@ static void test_not_tls(void)
 
 static void test_old_tls_and_no_cert(void)
 {
-    struct stranger s = { .preamble = true, .tls = true,
+    struct stranger s = { .preamble = true,
+                          .tls = true,
                           .max_version = TLS1_2_VERSION };
     char dir[256];
 
@@ -279,7 +281,8 @@ static uint8_t *add(uint16_t type, uint64_t sequence, uint8_t pair,
                     uint64_t generation, uint32_t blob)
 {
     static uint8_t data[200000];
-    struct lc_frame f = { .sequence = sequence, .generation = generation,
+    struct lc_frame f = { .sequence = sequence,
+                          .generation = generation,
                           .pair = test_id(pair) };
     uint8_t *at = stream + stream_used;
     struct lc_msg m;
@@ -309,8 +312,11 @@ static uint8_t *hello(void)
 
 static void stream_says(const char *says)
 {
-    struct stranger s = { .preamble = true, .tls = true, .bytes = stream,
-                          .n = stream_used, .tls_end = true };
+    struct stranger s = { .preamble = true,
+                          .tls = true,
+                          .bytes = stream,
+                          .n = stream_used,
+                          .tls_end = true };
     char dir[256];
 
     g_strlcpy(dir, pki_path("a"), sizeof(dir));
@@ -365,7 +371,7 @@ static void test_malformed(void)
     stream_used -= 3;
     stream_says("closed by the peer inside a frame");
     p = hello();
-    stream[stream_used - 1] = 'b';           /* "hostb" */
+    stream[stream_used - 1] = 'b'; /* "hostb" */
     stream_says("calls itself by another host's name");
 }
 
@@ -399,7 +405,9 @@ static void test_protocol_order(void)
 /* Keys may change at any byte. */
 static void test_new_keys(void)
 {
-    struct stranger s = { .preamble = true, .tls = true, .bytes = stream,
+    struct stranger s = { .preamble = true,
+                          .tls = true,
+                          .bytes = stream,
                           .tls_end = true };
     char dir[256];
 
@@ -446,8 +454,10 @@ static void test_cannot_connect(void)
     p.a.conn = lc_conn_connect(&config, "127.0.0.1", ntohs(sin.sin_port),
                                &err);
     pair_until(&p, &p.a.closed, 1);
-    snprintf(expected, sizeof(expected), "peer hostb (127.0.0.1 port %u): "
-             "cannot connect: Connection refused", ntohs(sin.sin_port));
+    snprintf(expected, sizeof(expected),
+             "peer hostb (127.0.0.1 port %u): "
+             "cannot connect: Connection refused",
+             ntohs(sin.sin_port));
     g_assert_cmpstr(p.a.why.text, ==, expected);
     g_assert_cmpint(p.a.why.code, ==, ECONNREFUSED);
     close(fd);
@@ -515,7 +525,7 @@ static void test_preamble(void)
         fd = dial(listener_port());
         g_assert_cmpint(write(fd, bad[i], 24), ==, 24);
         while (recv(fd, &c, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN) {
-            pair_run(&p, 5);             /* until it is closed */
+            pair_run(&p, 5); /* until it is closed */
         }
         close(fd);
     }
@@ -584,8 +594,7 @@ static void test_addresses(void)
     assert_says(&err, "address nonsense port 0");
     s = lc_server_open(loop, "127.0.0.1", 0, NULL, NULL, &err);
     g_assert_nonnull(s);
-    t = lc_server_open(loop, "127.0.0.1", listener_port(), NULL, NULL,
-                       &err);
+    t = lc_server_open(loop, "127.0.0.1", listener_port(), NULL, NULL, &err);
     g_assert_null(t);
     assert_says(&err, "cannot listen: Address already in use");
     lc_server_close(s);

@@ -37,9 +37,15 @@ static uint8_t *exact(const uint8_t *p, size_t n)
 /* The whole frame, from the vector: the header's constant parts here. */
 static char *expected_hex(const struct golden *g)
 {
-    return g_strdup_printf("4c43534b" "%.4s" "0100" "%.8s" "00000000"
-                           "0102030405060708" "1112131415161718"
-                           "202122232425262728292a2b2c2d2e2f" "%s",
+    return g_strdup_printf("4c43534b"
+                           "%.4s"
+                           "0100"
+                           "%.8s"
+                           "00000000"
+                           "0102030405060708"
+                           "1112131415161718"
+                           "202122232425262728292a2b2c2d2e2f"
+                           "%s",
                            g->hex, g->hex + 4, g->hex + 12);
 }
 
@@ -132,7 +138,8 @@ static void test_decode(void)
         g_assert_cmphex(frame.generation, ==, head.generation);
         g_assert_true(lc_id_equal(&frame.pair, &head.pair));
         g_assert_cmpstr(lc_decode_body(&m, frame.type, p + LC_HEADER_SIZE,
-                                       frame.length), ==, NULL);
+                                       frame.length),
+                        ==, NULL);
         g_assert_cmpuint(lc_encode(again, sizeof(again), &head, &m), ==, n);
         g_assert_cmpmem(again, n, buf, n);
         g_free(p);
@@ -148,8 +155,7 @@ static void test_truncations(void)
         const lc_blob *b = blob_of(&golden[i].m);
         struct lc_msg m;
 
-        n = lc_encode(buf, sizeof(buf), &head, &golden[i].m) -
-            LC_HEADER_SIZE;
+        n = lc_encode(buf, sizeof(buf), &head, &golden[i].m) - LC_HEADER_SIZE;
         for (k = 0; k < n; k++) {
             uint8_t *p = exact(buf + LC_HEADER_SIZE, k);
             const char *why = lc_decode_body(&m, golden[i].m.type, p, k);
@@ -177,12 +183,11 @@ static void test_trailing_bytes(void)
             continue;
         }
         memset(buf, 0, sizeof(buf));
-        n = lc_encode(buf, sizeof(buf), &head, &golden[i].m) -
-            LC_HEADER_SIZE;
+        n = lc_encode(buf, sizeof(buf), &head, &golden[i].m) - LC_HEADER_SIZE;
         for (k = 1; k < 20; k++) {
             g_assert_cmpstr(lc_decode_body(&m, golden[i].m.type,
-                                           buf + LC_HEADER_SIZE, n + k), ==,
-                            "the message is too long for its type");
+                                           buf + LC_HEADER_SIZE, n + k),
+                            ==, "the message is too long for its type");
         }
     }
 }
@@ -232,11 +237,13 @@ static void test_body_bounds(void)
     m.u.entries.batches.p = data;
     m.u.entries.batches.n = LC_MAX_BODY - 24;
     g_assert_cmpuint(lc_encode(big, LC_HEADER_SIZE + LC_MAX_BODY + 1, &head,
-                               &m), ==, LC_HEADER_SIZE + LC_MAX_BODY);
+                               &m),
+                     ==, LC_HEADER_SIZE + LC_MAX_BODY);
     g_assert_null(lc_decode_frame(&f, big));
     m.u.entries.batches.n++;
     g_assert_cmpuint(lc_encode(big, LC_HEADER_SIZE + LC_MAX_BODY + 1, &head,
-                               &m), ==, 0);
+                               &m),
+                     ==, 0);
     g_free(big);
     g_free(data);
     m.type = 0x7fff;
@@ -284,8 +291,11 @@ static void test_texts(void)
 
 static void test_preamble(void)
 {
-    static const char expected[] =
-        "4c534b31" "0100" "02" "00" "202122232425262728292a2b2c2d2e2f";
+    static const char expected[] = "4c534b31"
+                                   "0100"
+                                   "02"
+                                   "00"
+                                   "202122232425262728292a2b2c2d2e2f";
     uint8_t p[LC_PREAMBLE_SIZE], q[LC_PREAMBLE_SIZE];
     struct lc_preamble out;
     unsigned i;

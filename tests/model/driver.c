@@ -50,12 +50,12 @@ void storage_set(uint8_t kind, uint8_t generation, uint8_t owner)
 {
     struct record *r = &now.w.record;
 
-    if (generation < r->generation
-        || (generation == r->generation && kind < r->kind)) {
+    if (generation < r->generation ||
+        (generation == r->generation && kind < r->kind)) {
         wrong("I10: the arbiter's record went back");
     }
-    if (r->kind == TAS_OWNED && generation == r->generation
-        && owner != r->owner) {
+    if (r->kind == TAS_OWNED && generation == r->generation &&
+        owner != r->owner) {
         wrong("I10: a generation changed its owner");
     }
     r->kind = kind;
@@ -78,10 +78,9 @@ static bool may_go(unsigned s, unsigned g)
         return true;
     }
     peer = s == g ? now.w.primary[g - 1] - 1u : g;
-    return !(now.w.bound & 1u << (g - 1))
-           || (r->kind == TAS_OWNED && r->generation == g
-               && r->owner == s)
-           || now.w.slot[peer].mode == GONE;
+    return !(now.w.bound & 1u << (g - 1)) ||
+           (r->kind == TAS_OWNED && r->generation == g && r->owner == s) ||
+           now.w.slot[peer].mode == GONE;
 }
 
 /* Is what the arbiter's core found out true? */
@@ -89,11 +88,10 @@ static void judge(unsigned s, enum tas_op op, uint64_t generation,
                   enum tas_result result)
 {
     const struct record *r = &now.w.record;
-    bool mine = r->kind == TAS_OWNED && r->generation == generation
-                && r->owner == s;
-    bool gone = r->generation > generation
-                || (r->generation == generation && r->kind == TAS_OWNED
-                    && !mine);
+    bool mine = r->kind == TAS_OWNED && r->generation == generation &&
+                r->owner == s;
+    bool gone = r->generation > generation || (r->generation == generation &&
+                                               r->kind == TAS_OWNED && !mine);
 
     if (op == TAS_OP_TAKE && result == TAS_RES_WON && !mine) {
         wrong("I3: told to have won what is not on record");
@@ -101,8 +99,8 @@ static void judge(unsigned s, enum tas_op op, uint64_t generation,
     if (op == TAS_OP_TAKE && result == TAS_RES_LOST && !gone) {
         wrong("I8: told to have lost what nobody else owns");
     }
-    if (op == TAS_OP_FREE && result == TAS_RES_DONE && !gone && !mine
-        && (r->kind != TAS_FREE || r->generation != generation)) {
+    if (op == TAS_OP_FREE && result == TAS_RES_DONE && !gone && !mine &&
+        (r->kind != TAS_FREE || r->generation != generation)) {
         wrong("rule 8: told that a record is free that is not");
     }
 }
@@ -158,24 +156,26 @@ void tas_happens(unsigned s, struct tas_event ev)
             bool take = t.op == TAS_OP_TAKE;
 
             say("; %s: %s", host[s], tas_result_name(e->result));
-            pri_happens(s, (struct pri_event){
-                .kind = take ? PRI_EV_ARBITRATED : PRI_EV_FREED,
-                .generation = t.generation,
-                .ok = e->result == TAS_RES_WON
-                      || e->result == TAS_RES_DONE });
+            pri_happens(s,
+                        (struct pri_event){
+                            .kind = take ? PRI_EV_ARBITRATED : PRI_EV_FREED,
+                            .generation = t.generation,
+                            .ok = e->result == TAS_RES_WON ||
+                                  e->result == TAS_RES_DONE });
         } else if (e->kind == TAS_DO_RESULT && h->role == BACKUP) {
             say("; %s: %s", host[s], tas_result_name(e->result));
-            bak_happens(s, (struct bak_event){
-                .kind = BAK_EV_ARBITRATED,
-                .ok = e->result == TAS_RES_WON });
+            bak_happens(s,
+                        (struct bak_event){ .kind = BAK_EV_ARBITRATED,
+                                            .ok = e->result == TAS_RES_WON });
         }
     }
 }
 
 void arbiter(unsigned s, enum tas_event_kind kind, enum tas_op op,
-                    uint64_t generation)
+             uint64_t generation)
 {
-    tas_happens(s, (struct tas_event){ .kind = kind, .op = op,
+    tas_happens(s, (struct tas_event){ .kind = kind,
+                                       .op = op,
                                        .generation = generation });
 }
 
@@ -196,7 +196,8 @@ static void send(struct channel *c, int d, enum message_type type,
     m = &c->queue[d][c->count[d]++];
     m->type = (uint8_t)type;
     m->position = type == M_ENTRIES || type == M_ACK || type == M_PROTECTED
-                      ? (uint8_t)position : 0;
+                    ? (uint8_t)position
+                    : 0;
     m->stamp = 0;
     if (type == M_ENTRIES || type == M_ACK) {
         ft_ns n = (stamp - NOW) / TICK;
@@ -228,8 +229,8 @@ void page_store(unsigned s)
     struct slot *h = &now.w.slot[s];
     struct channel *c = world_channel(&now.w, s);
 
-    if (h->mode == RECORDS && h->gate == PRI_GATE_FREE
-        && h->pri.gate != PRI_GATE_FREE && c != NULL) {
+    if (h->mode == RECORDS && h->gate == PRI_GATE_FREE &&
+        h->pri.gate != PRI_GATE_FREE && c != NULL) {
         /* the open batch's outputs have left as well */
         c->out = (uint8_t)(h->committed + 1);
     }
@@ -301,8 +302,9 @@ static void pri_effect(unsigned s, const struct pri_effect *e,
         send(c, 0, M_RELINQUISH_ACK, 0, 0);
         break;
     case PRI_DO_SEND_END:
-        send(c, 0, e->code == LC_END_POWER_OFF ? M_END_POWER_OFF
-                                               : M_END_UNPROTECT, 0, 0);
+        send(c, 0,
+             e->code == LC_END_POWER_OFF ? M_END_POWER_OFF : M_END_UNPROTECT,
+             0, 0);
         break;
     case PRI_DO_SEND_CLONE_FAILED:
         send(c, 0, M_CLONE_FAILED, 0, 0);
@@ -347,9 +349,9 @@ void pri_happens(unsigned s, struct pri_event ev)
     say("; %s is %s%s", host[s], pri_state_name(p.state),
         up.count ? ":" : "");
     pri_freeze(&h->pri, &p);
-    if (pri_is_linked(&h->pri)
-        && (pri_deadline(&p) > NOW
-            || (ev.kind == PRI_EV_TIMEOUT && !pri_beats(&up)))) {
+    if (pri_is_linked(&h->pri) &&
+        (pri_deadline(&p) > NOW ||
+         (ev.kind == PRI_EV_TIMEOUT && !pri_beats(&up)))) {
         wrong("rule 3: a primary with an open channel sends no heartbeat");
     }
     c = c != NULL ? c : world_channel(&now.w, s);
@@ -456,17 +458,16 @@ static void replica_truth(struct slot *h, const struct bak *before,
     if (ev->kind == BAK_EV_DISK) {
         h->disk = ev->ok ? DISK_READ : DISK_UNREAD;
     }
-    if (ev->kind == BAK_EV_TIMEOUT && after->state == BAK_ST_PROTECTED
-        && had_work && h->still >= STALL) {
+    if (ev->kind == BAK_EV_TIMEOUT && after->state == BAK_ST_PROTECTED &&
+        had_work && h->still >= STALL) {
         wrong("rule 10: a replica that does not move is kept");
     }
-    if (before->state == BAK_ST_PROTECTED && after->state == BAK_ST_ENDING
-        && after->reason == BAK_WHY_STALLED
-        && (!had_work || h->still < STALL)) {
+    if (before->state == BAK_ST_PROTECTED && after->state == BAK_ST_ENDING &&
+        after->reason == BAK_WHY_STALLED && (!had_work || h->still < STALL)) {
         wrong("rule 10: a replica is given up that moves or has no work");
     }
-    if (after->executed > before->executed
-        || (!had_work && after->received > before->received)) {
+    if (after->executed > before->executed ||
+        (!had_work && after->received > before->received)) {
         h->still = 0;
     }
 }
@@ -494,12 +495,11 @@ void bak_happens(unsigned s, struct bak_event ev)
         up.count ? ":" : "");
     bak_freeze(&h->bak, &b);
     replica_truth(h, &before, &ev, &b);
-    if (b.open && (bak_deadline(&b) > WITHIN_TICK
-                   || (ev.kind == BAK_EV_TIMEOUT && !bak_beats(&up)))) {
+    if (b.open && (bak_deadline(&b) > WITHIN_TICK ||
+                   (ev.kind == BAK_EV_TIMEOUT && !bak_beats(&up)))) {
         wrong("rule 3: a backup with an open channel sends no heartbeat");
     }
     for (unsigned i = 0; i < up.count; i++) {
         bak_effect(s, &up.effect[i]);
     }
 }
-

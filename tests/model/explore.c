@@ -26,7 +26,7 @@ static struct world **chunks; /* the worlds, in the order of their finding */
 static uint32_t *table;       /* number + 1 by hash */
 static uint32_t *parent;
 static uint32_t count, limit = 16u << 20;
-static uint32_t *edges;       /* what follows each, one after the other */
+static uint32_t *edges; /* what follows each, one after the other */
 static uint64_t edge_count, edge_room;
 static uint64_t *first_edge;
 static uint32_t current;
@@ -110,9 +110,9 @@ static struct {
 static void seek(const struct world *next, const char *wrong, void *opaque)
 {
     (void)opaque;
-    if (sought.text[0] == '\0'
-        && (sought.to == NULL ? wrong != NULL
-                              : memcmp(next, sought.to, sizeof(*next)) == 0)) {
+    if (sought.text[0] == '\0' &&
+        (sought.to == NULL ? wrong != NULL
+                           : memcmp(next, sought.to, sizeof(*next)) == 0)) {
         memcpy(sought.text, trace_text, sizeof(sought.text));
     }
 }
@@ -231,8 +231,8 @@ int main(int argc, char **argv)
     printf("ok 1 - no step breaks a promise\n");
     bad = never_live();
     getrusage(RUSAGE_SELF, &used);
-    printf("# %ld s of processor time, %ld MB\n",
-           (long)used.ru_utime.tv_sec, used.ru_maxrss / 1024);
+    printf("# %ld s of processor time, %ld MB\n", (long)used.ru_utime.tv_sec,
+           used.ru_maxrss / 1024);
     if (bad != UINT32_MAX) {
         printf("# broken: I8: a side is alive and may be granted the "
                "generation, but can never be live\n");

@@ -22,8 +22,8 @@ static bool is_small(unsigned g)
 
 static bool is_zombie(unsigned s)
 {
-    return now.from->primary[1] != 0 && s != 2
-           && now.from->primary[1] != s + 1;
+    return now.from->primary[1] != 0 && s != 2 &&
+           now.from->primary[1] != s + 1;
 }
 
 static bool pri_is_small(const struct slot *h)
@@ -52,9 +52,9 @@ static void done(void)
     now.each(&now.w, now.wrong, now.opaque);
 }
 
-#define PRI_(KIND, ...)                                                    \
+#define PRI_(KIND, ...)                                                      \
     pri_happens(s, (struct pri_event){ .kind = PRI_EV_##KIND, __VA_ARGS__ })
-#define BAK_(KIND, ...)                                                    \
+#define BAK_(KIND, ...)                                                      \
     bak_happens(s, (struct bak_event){ .kind = BAK_EV_##KIND, __VA_ARGS__ })
 
 /* An event that may store into the page: also with the agent stopped there. */
@@ -72,8 +72,8 @@ static void pri_tries(unsigned s, struct pri_event ev, const char *what)
         }
     }
 }
-#define TRY_PRI(what, KIND, ...)                                           \
-    pri_tries(s, (struct pri_event){ .kind = PRI_EV_##KIND, __VA_ARGS__ }, \
+#define TRY_PRI(what, KIND, ...)                                             \
+    pri_tries(s, (struct pri_event){ .kind = PRI_EV_##KIND, __VA_ARGS__ },   \
               what)
 
 /* A write that its agent has given up may still land, once. */
@@ -85,14 +85,14 @@ static void late_writes(unsigned s, const struct slot *h)
         begin();
         if ((h->late_takes & 1u << i) && storage_is(&free_g)) {
             say("arbiter: an old try of %s lands", host[s]);
-            now.w.slot[s].late_takes &= (uint8_t)~(1u << i);
+            now.w.slot[s].late_takes &= (uint8_t) ~(1u << i);
             storage_set(TAS_OWNED, (uint8_t)(i + 1), (uint8_t)s);
             done();
         }
         begin();
         if ((h->late_frees & 1u << i) && storage_is(&h->late_expect[i])) {
             say("arbiter: an old write of %s lands", host[s]);
-            now.w.slot[s].late_frees &= (uint8_t)~(1u << i);
+            now.w.slot[s].late_frees &= (uint8_t) ~(1u << i);
             storage_set(TAS_FREE, (uint8_t)(i + 1), 0);
             done();
         }
@@ -108,7 +108,8 @@ static void arbiter_answers(unsigned s, struct tas_event ev)
         now.stop_at_page = stop;
         say("%s: the arbiter answers %s", host[s],
             ev.kind == TAS_EV_READ ? "a read"
-            : ev.status == TAS_OK  ? "written" : "miscompare");
+            : ev.status == TAS_OK  ? "written"
+                                   : "miscompare");
         tas_happens(s, ev);
         if (!stop || now.w.slot[s].stopped) {
             done();
@@ -122,11 +123,13 @@ static void arbiter_steps(unsigned s, const struct slot *h)
 
     if (h->tas_state == TAS_ST_READING) {
         arbiter_answers(s, (struct tas_event){
-            .kind = TAS_EV_READ,
-            .seen = { .kind = (enum tas_kind)r->kind,
-                      .generation = r->generation,
-                      .mine = r->kind == TAS_OWNED && r->owner == s,
-                      .same_pair = r->generation == h->tas_generation } });
+                               .kind = TAS_EV_READ,
+                               .seen = { .kind = (enum tas_kind)r->kind,
+                                         .generation = r->generation,
+                                         .mine = r->kind == TAS_OWNED &&
+                                                 r->owner == s,
+                                         .same_pair = r->generation ==
+                                                      h->tas_generation } });
     }
     if (h->tas_state != TAS_ST_TRYING) {
         return;
@@ -143,9 +146,11 @@ static void arbiter_steps(unsigned s, const struct slot *h)
         }
         done();
     } else {
-        arbiter_answers(s, (struct tas_event){
-            .kind = TAS_EV_WROTE,
-            .status = h->write == LANDED ? TAS_OK : TAS_MISCOMPARE });
+        arbiter_answers(s,
+                        (struct tas_event){ .kind = TAS_EV_WROTE,
+                                            .status = h->write == LANDED
+                                                        ? TAS_OK
+                                                        : TAS_MISCOMPARE });
     }
     begin();
     say("%s: the arbiter's reply does not come in time", host[s]);
@@ -175,8 +180,7 @@ static void agent_crash(unsigned s, const struct slot *h)
 {
     struct slot *n = &now.w.slot[s];
 
-    if (is_zombie(s)
-        || (h->role == PRIMARY && h->mode != RECORDS)) {
+    if (is_zombie(s) || (h->role == PRIMARY && h->mode != RECORDS)) {
         return; /* adopted by the next agent, as if it never happened */
     }
     begin();
@@ -196,8 +200,8 @@ static void orphan_step(unsigned s, const struct slot *h)
 {
     struct slot *n = &now.w.slot[s];
 
-    if (is_zombie(s) || h->role != PRIMARY || h->mode != RECORDS || h->killed
-        || h->incarnation != 0) {
+    if (is_zombie(s) || h->role != PRIMARY || h->mode != RECORDS ||
+        h->killed || h->incarnation != 0) {
         return;
     }
     begin();
@@ -221,8 +225,8 @@ static void settle_primary(unsigned s)
 {
     struct slot *z = &now.w.slot[s];
 
-    if (!z->agent && z->mode == RECORDS && !z->killed
-        && z->incarnation == 0) {
+    if (!z->agent && z->mode == RECORDS && !z->killed &&
+        z->incarnation == 0) {
         z->agent = z->incarnation = 1;
         z->gate = PRI_GATE_SHUT;
         PRI_(ORPHAN, .generation = z->generation);
@@ -237,8 +241,8 @@ static void settle_primary(unsigned s)
     if (z->agent && z->pri.state == PRI_ST_SUSPECTING) {
         PRI_(TIMEOUT, .ok = true);
     }
-    if (z->pri.state != PRI_ST_ARBITRATING
-        && z->pri.state != PRI_ST_RECLAIMING) {
+    if (z->pri.state != PRI_ST_ARBITRATING &&
+        z->pri.state != PRI_ST_RECLAIMING) {
         z->killed = 1;
     }
 }
@@ -252,8 +256,8 @@ static void settle_backup(unsigned s)
         BAK_(CLOSED, .ok = true);
     }
     z->bak.promise = z->bak.until = 0;
-    if (z->agent && z->bak.state == BAK_ST_SUSPECTING && !z->diverged
-        && !(c->off && c->off <= z->bak.received)) {
+    if (z->agent && z->bak.state == BAK_ST_SUSPECTING && !z->diverged &&
+        !(c->off && c->off <= z->bak.received)) {
         z->bak.flags |= 16;
         BAK_(DISK, .ok = true);
         BAK_(EXECUTED, .position = z->bak.received);
@@ -287,7 +291,9 @@ static void settle(unsigned s)
     } else {
         arbiter(s, TAS_EV_BEGIN,
                 z->role == PRIMARY && z->pri.state == PRI_ST_RECLAIMING
-                    ? TAS_OP_FREE : TAS_OP_TAKE, 1);
+                    ? TAS_OP_FREE
+                    : TAS_OP_TAKE,
+                1);
         z->pri.flags &= 1;
         z->bak.flags &= 1 | 8;
         z->tas_highest = 0;
@@ -300,8 +306,8 @@ static void protect_step(unsigned s, const struct slot *h)
 {
     unsigned g = now.from->primary[0] == 0 ? 1 : 2;
 
-    if (h->pri.state != PRI_ST_ALONE || h->mode != RUNS || g > generations
-        || h->pri.highest >= g || now.from->primary[g - 1] != 0) {
+    if (h->pri.state != PRI_ST_ALONE || h->mode != RUNS || g > generations ||
+        h->pri.highest >= g || now.from->primary[g - 1] != 0) {
         return;
     }
     begin();
@@ -381,22 +387,22 @@ static void record_steps(unsigned s, const struct slot *h)
 {
     struct slot *n = &now.w.slot[s];
     struct channel *c;
-    bool linked = pri_is_linked(&h->pri)
-                  && h->pri.state != PRI_ST_RELINQUISHING;
+    bool linked = pri_is_linked(&h->pri) &&
+                  h->pri.state != PRI_ST_RELINQUISHING;
     bool off = (h->pri.flags & 16) != 0;
 
     if (h->mode != RECORDS) {
         return;
     }
-    if (linked && !off
-        && h->committed < h->pri.acked + (pri_is_small(h) ? 1 : WINDOW)) {
+    if (linked && !off &&
+        h->committed < h->pri.acked + (pri_is_small(h) ? 1 : WINDOW)) {
         begin();
         say("%s's QEMU writes log", host[s]);
         PRI_(LOG, .position = ++n->committed);
         done();
     }
-    if (linked && !off && !pri_is_small(h)
-        && h->committed < h->pri.acked + WINDOW) {
+    if (linked && !off && !pri_is_small(h) &&
+        h->committed < h->pri.acked + WINDOW) {
         begin();
         say("%s's guest powers off", host[s]);
         c = world_channel(&now.w, s);
@@ -411,19 +417,18 @@ static void record_steps(unsigned s, const struct slot *h)
         PRI_(LOG, .position = h->committed);
         done();
     }
-    if (!off && !pri_is_small(h)
-        && (h->pri.state == PRI_ST_ARBITRATING
-                 || h->pri.state == PRI_ST_SUSPECTING)
-        && !(h->pri.flags & 8)) {
+    if (!off && !pri_is_small(h) &&
+        (h->pri.state == PRI_ST_ARBITRATING ||
+         h->pri.state == PRI_ST_SUSPECTING) &&
+        !(h->pri.flags & 8)) {
         begin();
         say("%s's guest powers off, unheard", host[s]);
         PRI_(POWERED_OFF, .position = 1);
         done();
     }
-    if (h->pri.state == PRI_ST_DRAINING && h->gate == PRI_GATE_SHUT
-        && !(h->pri.flags & 4)) {
-        TRY_PRI("the gate is shut", SHUT,
-                .position = h->committed + 1u);
+    if (h->pri.state == PRI_ST_DRAINING && h->gate == PRI_GATE_SHUT &&
+        !(h->pri.flags & 4)) {
+        TRY_PRI("the gate is shut", SHUT, .position = h->committed + 1u);
     }
     if (h->pri.state == PRI_ST_GOING_ALONE) {
         begin();
@@ -474,9 +479,9 @@ static void replay_steps(unsigned s, const struct slot *h)
 {
     struct slot *n = &now.w.slot[s];
     const struct channel *c = &now.from->channel[s - 1];
-    bool replays = h->bak.state == BAK_ST_LOADED
-                   || h->bak.state == BAK_ST_PROTECTED
-                   || h->bak.state == BAK_ST_SUSPECTING;
+    bool replays = h->bak.state == BAK_ST_LOADED ||
+                   h->bak.state == BAK_ST_PROTECTED ||
+                   h->bak.state == BAK_ST_SUSPECTING;
 
     if (h->mode != REPLAYS) {
         return;
@@ -575,8 +580,8 @@ static void backup_steps(unsigned s, const struct slot *h)
         BAK_(QEMU_DIED, .ok = true);
         done();
     }
-    if (!is_small(s) && (h->bak.state == BAK_ST_LOADED
-                         || h->bak.state == BAK_ST_PROTECTED)) {
+    if (!is_small(s) &&
+        (h->bak.state == BAK_ST_LOADED || h->bak.state == BAK_ST_PROTECTED)) {
         begin();
         say("%s: gives up its replica", host[s]);
         BAK_(GIVE_UP, .ok = true);
@@ -676,12 +681,12 @@ static void backup_hears(unsigned g)
     } else {
         m = take(g, 0);
         say("%s: %s", host[g], as[m.type].text);
-        bak_happens(g, (struct bak_event){
-            .kind = as[m.type].kind,
-            .code = m.type == M_END_POWER_OFF ? LC_END_POWER_OFF
-                                              : LC_END_UNPROTECT,
-            .position = m.position,
-            .stamp = stamp_of(&m) });
+        bak_happens(g, (struct bak_event){ .kind = as[m.type].kind,
+                                           .code = m.type == M_END_POWER_OFF
+                                                     ? LC_END_POWER_OFF
+                                                     : LC_END_UNPROTECT,
+                                           .position = m.position,
+                                           .stamp = stamp_of(&m) });
     }
     done();
 }
@@ -697,8 +702,8 @@ static void channel_steps(unsigned g)
         return;
     }
     p = &now.from->slot[s];
-    p_on = p->role == PRIMARY && p->agent && pri_is_linked(&p->pri)
-           && (p->pri.next ? p->pri.next : p->pri.generation) == g;
+    p_on = p->role == PRIMARY && p->agent && pri_is_linked(&p->pri) &&
+           (p->pri.next ? p->pri.next : p->pri.generation) == g;
     b_on = bak_is_open(b);
     for (int d = 0; d < 2; d++) {
         if (!c->cut[d] && (d == 0 ? b_on : p_on)) {

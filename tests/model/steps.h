@@ -12,9 +12,9 @@
 struct step {
     const struct world *from;
     struct world w;
-    const char *wrong;   /* the promise that it breaks */
-    bool impossible;     /* a queue is full: it must wait */
-    bool stop_at_page;   /* the agent is stopped before its store */
+    const char *wrong; /* the promise that it breaks */
+    bool impossible;   /* a queue is full: it must wait */
+    bool stop_at_page; /* the agent is stopped before its store */
     world_each *each;
     void *opaque;
 };

@@ -5,13 +5,21 @@
 #include <string.h>
 
 const struct ft_timing world_timing = {
-    .detect = TICK, .lease = TICK, .margin = TICK,
-    .heartbeat = 0, .retry = 0, .grace = 0, /* any time is a good time */
-    .hold = TICK, .stall = STALL * TICK,
+    .detect = TICK,
+    .lease = TICK,
+    .margin = TICK,
+    .heartbeat = 0,
+    .retry = 0,
+    .grace = 0, /* any time is a good time */
+    .hold = TICK,
+    .stall = STALL * TICK,
 };
 /* What a backup is started with, before HELLO (see connect_steps()). */
 static const struct ft_timing own_timing = {
-    .detect = TICK / 2, .lease = 0, .margin = TICK, .stall = STALL * TICK,
+    .detect = TICK / 2,
+    .lease = 0,
+    .margin = TICK,
+    .stall = STALL * TICK,
 };
 
 static int8_t ticks(ft_ns t, int low, int high)
@@ -26,8 +34,14 @@ static ft_ns at(int8_t n)
     return NOW + (ft_ns)n * TICK;
 }
 
-enum { F_RECORDING = 1, F_LOADED = 2, F_SHUT = 4, F_ORPHAN = 8, F_OFF = 16,
-       F_GONE = 32 };
+enum {
+    F_RECORDING = 1,
+    F_LOADED = 2,
+    F_SHUT = 4,
+    F_ORPHAN = 8,
+    F_OFF = 16,
+    F_GONE = 32
+};
 
 void pri_thaw(struct pri *p, const struct frozen_pri *f)
 {
@@ -78,12 +92,11 @@ void pri_freeze(struct frozen_pri *f, const struct pri *p)
     f->generation = (uint8_t)p->generation;
     f->next = (uint8_t)p->next;
     f->highest = (uint8_t)p->highest;
-    f->flags = (uint8_t)((p->recording ? F_RECORDING : 0)
-                         | (p->loaded ? F_LOADED : 0)
-                         | (p->shut ? F_SHUT : 0)
-                         | (p->orphan ? F_ORPHAN : 0)
-                         | (p->powered_off ? F_OFF : 0)
-                         | (p->qemu_gone ? F_GONE : 0));
+    f->flags = (uint8_t)((p->recording ? F_RECORDING : 0) |
+                         (p->loaded ? F_LOADED : 0) | (p->shut ? F_SHUT : 0) |
+                         (p->orphan ? F_ORPHAN : 0) |
+                         (p->powered_off ? F_OFF : 0) |
+                         (p->qemu_gone ? F_GONE : 0));
     switch (p->state) {
     case PRI_ST_DRAINING:
     case PRI_ST_FREEING:
@@ -101,9 +114,8 @@ void pri_freeze(struct frozen_pri *f, const struct pri *p)
     }
     f->sent = (uint8_t)p->sent;
     f->acked = (uint8_t)p->acked;
-    if ((p->state == PRI_ST_DRAINING && p->shut)
-        || p->state == PRI_ST_ANNOUNCING
-        || p->state == PRI_ST_POWERING_OFF) {
+    if ((p->state == PRI_ST_DRAINING && p->shut) ||
+        p->state == PRI_ST_ANNOUNCING || p->state == PRI_ST_POWERING_OFF) {
         f->awaited = (uint8_t)p->awaited;
     }
     f->stamp = ticks(p->stamp, -1, 0);
@@ -112,8 +124,16 @@ void pri_freeze(struct frozen_pri *f, const struct pri *p)
     f->logged = ticks(p->logged, -1, 0);
 }
 
-enum { F_ANNOUNCED = 1, F_RELINQUISHED = 2, F_OPEN = 4, F_DISK = 8,
-       F_WAITING = 16, F_BAK_GONE = 32, F_UNTIL = 64, F_PROVED = 128 };
+enum {
+    F_ANNOUNCED = 1,
+    F_RELINQUISHED = 2,
+    F_OPEN = 4,
+    F_DISK = 8,
+    F_WAITING = 16,
+    F_BAK_GONE = 32,
+    F_UNTIL = 64,
+    F_PROVED = 128
+};
 
 void bak_thaw(struct bak *b, const struct frozen_bak *f, unsigned generation)
 {
@@ -144,23 +164,23 @@ void bak_thaw(struct bak *b, const struct frozen_bak *f, unsigned generation)
 
 void bak_freeze(struct frozen_bak *f, const struct bak *b)
 {
-    bool listening = b->state == BAK_ST_LOADING || b->state == BAK_ST_LOADED
-                     || b->state == BAK_ST_PROTECTED;
+    bool listening = b->state == BAK_ST_LOADING ||
+                     b->state == BAK_ST_LOADED ||
+                     b->state == BAK_ST_PROTECTED;
     bool is_protected = b->state == BAK_ST_PROTECTED;
     /* in PROTECTED it only says when not to try again, and that is over */
     bool until = b->until != 0 && (!is_protected || b->until > NOW);
 
     memset(f, 0, sizeof(*f));
     f->state = (uint8_t)b->state;
-    f->flags = (uint8_t)((b->announced ? F_ANNOUNCED : 0)
-                         | (b->relinquished ? F_RELINQUISHED : 0)
-                         | (b->open ? F_OPEN : 0)
-                         | (b->disk_ok ? F_DISK : 0)
-                         | (b->waiting ? F_WAITING : 0)
-                         | (b->qemu_gone ? F_BAK_GONE : 0)
-                         | (until ? F_UNTIL : 0)
-                         | (is_protected && b->proved > NOW - TICK
-                                ? F_PROVED : 0));
+    f->flags = (uint8_t)((b->announced ? F_ANNOUNCED : 0) |
+                         (b->relinquished ? F_RELINQUISHED : 0) |
+                         (b->open ? F_OPEN : 0) | (b->disk_ok ? F_DISK : 0) |
+                         (b->waiting ? F_WAITING : 0) |
+                         (b->qemu_gone ? F_BAK_GONE : 0) |
+                         (until ? F_UNTIL : 0) |
+                         (is_protected && b->proved > NOW - TICK ? F_PROVED
+                                                                 : 0));
     f->received = (uint8_t)b->received;
     f->executed = (uint8_t)b->executed;
     f->until = until ? ticks(b->until, 0, 100) : 0;
@@ -211,9 +231,8 @@ bool bak_is_open(const struct slot *s)
 
 static bool bak_is_bound(const struct slot *s)
 {
-    return s->role == BACKUP && s->agent
-           && (s->bak.flags & F_ANNOUNCED) && s->bak.state != BAK_ST_DIVERGED
-           && s->bak.state < BAK_ST_LIVE;
+    return s->role == BACKUP && s->agent && (s->bak.flags & F_ANNOUNCED) &&
+           s->bak.state != BAK_ST_DIVERGED && s->bak.state < BAK_ST_LIVE;
 }
 
 static unsigned pri_pair(const struct frozen_pri *f)
@@ -260,8 +279,8 @@ static void move_queue(struct channel *c, int by)
         for (int i = 0; i < c->count[d]; i++) {
             struct message *m = &c->queue[d][i];
 
-            if (m->type == M_ENTRIES || m->type == M_ACK
-                || m->type == M_PROTECTED) {
+            if (m->type == M_ENTRIES || m->type == M_ACK ||
+                m->type == M_PROTECTED) {
                 move(&m->position, by, 0);
             }
         }
@@ -285,10 +304,10 @@ static void normalise_pair(struct world *w, unsigned g)
         return;
     }
     p = &w->slot[w->primary[g - 1] - 1];
-    p_on = p->role == PRIMARY && p->agent && pri_is_linked(&p->pri)
-           && pri_pair(&p->pri) == g;
-    b_on = b->role == BACKUP && b->agent && b->bak.state != BAK_ST_FENCED
-           && b->bak.state != BAK_ST_ENDED;
+    p_on = p->role == PRIMARY && p->agent && pri_is_linked(&p->pri) &&
+           pri_pair(&p->pri) == g;
+    b_on = b->role == BACKUP && b->agent && b->bak.state != BAK_ST_FENCED &&
+           b->bak.state != BAK_ST_ENDED;
     if (!p_on) { /* nobody listens to the backup, and no more comes */
         drop_queue(c, 1);
         c->cut[1] = c->closed[0] = 1;
@@ -319,8 +338,8 @@ static void normalise_pair(struct world *w, unsigned g)
         move(&c->off, by, 1);
     }
     if (p->generation == g) {
-        if (p->mode == RECORDS && p->gate == PRI_GATE_RULE
-            && p->page_lease > 0 && (p_on || b_on)) {
+        if (p->mode == RECORDS && p->gate == PRI_GATE_RULE &&
+            p->page_lease > 0 && (p_on || b_on)) {
             move(&p->page_acked, by, ANCHOR - 2);
         } else {
             p->page_acked = 0;
@@ -353,16 +372,16 @@ static void normalise_pair(struct world *w, unsigned g)
 static void normalise_late(struct world *w, struct slot *s)
 {
     for (unsigned g = 1; g <= GENERATIONS; g++) {
-        bool free_now = w->record.kind == TAS_FREE
-                        && w->record.generation == g;
+        bool free_now = w->record.kind == TAS_FREE &&
+                        w->record.generation == g;
 
         if (!free_now && w->record.generation >= g) {
-            s->late_takes &= (uint8_t)~(1u << (g - 1));
+            s->late_takes &= (uint8_t) ~(1u << (g - 1));
         }
-        if ((s->late_frees & 1u << (g - 1))
-            && memcmp(&s->late_expect[g - 1], &w->record,
-                      sizeof(w->record)) != 0) {
-            s->late_frees &= (uint8_t)~(1u << (g - 1));
+        if ((s->late_frees & 1u << (g - 1)) &&
+            memcmp(&s->late_expect[g - 1], &w->record, sizeof(w->record)) !=
+                0) {
+            s->late_frees &= (uint8_t) ~(1u << (g - 1));
             memset(&s->late_expect[g - 1], 0, sizeof(struct record));
         }
     }
@@ -375,8 +394,8 @@ static bool may_output(const struct slot *s)
     case COPYING:
         return true;
     case RECORDS:
-        return s->gate == PRI_GATE_FREE
-               || (s->gate == PRI_GATE_RULE && s->page_lease > 0);
+        return s->gate == PRI_GATE_FREE ||
+               (s->gate == PRI_GATE_RULE && s->page_lease > 0);
     default:
         return false;
     }
@@ -388,10 +407,9 @@ static bool is_spent(const struct slot *s)
     if (s->mode != GONE || !s->told || s->tas_state != TAS_ST_IDLE) {
         return false;
     }
-    return s->role == PRIMARY ? s->pri.state == PRI_ST_ENDED
-                                    || s->pri.state == PRI_ST_FENCED
-                              : s->bak.state == BAK_ST_ENDED
-                                    || s->bak.state == BAK_ST_FENCED;
+    return s->role == PRIMARY
+             ? s->pri.state == PRI_ST_ENDED || s->pri.state == PRI_ST_FENCED
+             : s->bak.state == BAK_ST_ENDED || s->bak.state == BAK_ST_FENCED;
 }
 
 static void normalise_slot(struct slot *s)
@@ -430,8 +448,8 @@ static void normalise_slot(struct slot *s)
         s->still = 0;
     }
     /* What the proof was worth is settled when it contends. */
-    if (s->role != BACKUP || (s->bak.state != BAK_ST_PROTECTED
-                              && s->bak.state != BAK_ST_SUSPECTING)) {
+    if (s->role != BACKUP || (s->bak.state != BAK_ST_PROTECTED &&
+                              s->bak.state != BAK_ST_SUSPECTING)) {
         s->disk = 0;
     }
     if (s->mode == RUNS || s->mode == GONE || s->mode == REPLAYS) {
@@ -453,11 +471,11 @@ static bool is_timed(const struct world *w, unsigned i)
     if (s->role == PRIMARY) {
         return pri_is_linked(&s->pri) || s->pri.until > 0;
     }
-    return s->role == BACKUP
-           && (s->bak.promise > 0 || s->bak.state == BAK_ST_LOADING
-               || s->bak.state == BAK_ST_LOADED
-               || s->bak.state == BAK_ST_PROTECTED
-               || (s->bak.state == BAK_ST_RELINQUISHING && s->bak.until > 0));
+    return s->role == BACKUP &&
+           (s->bak.promise > 0 || s->bak.state == BAK_ST_LOADING ||
+            s->bak.state == BAK_ST_LOADED ||
+            s->bak.state == BAK_ST_PROTECTED ||
+            (s->bak.state == BAK_ST_RELINQUISHING && s->bak.until > 0));
 }
 
 void world_normalise(struct world *w)
@@ -468,10 +486,10 @@ void world_normalise(struct world *w)
         struct slot *h = &w->slot[s];
 
         /* Once a new pair is on its way, a loser is as good as dead. */
-        if (w->primary[1] != 0 && s != 2 && w->primary[1] != s + 1
-            && h->agent && !may_output(h)
-            && (h->role == PRIMARY ? h->pri.state == PRI_ST_FENCING
-                                   : h->bak.state == BAK_ST_FENCING)) {
+        if (w->primary[1] != 0 && s != 2 && w->primary[1] != s + 1 &&
+            h->agent && !may_output(h) &&
+            (h->role == PRIMARY ? h->pri.state == PRI_ST_FENCING
+                                : h->bak.state == BAK_ST_FENCING)) {
             h->agent = 0;
             h->mode = GONE;
         }
@@ -531,17 +549,16 @@ bool world_tick(struct world *w)
     } else {
         s->pri.heard = s->pri.logged = 0;
     }
-    if (s->role == BACKUP && s->bak.state != BAK_ST_LOADING
-        && s->bak.state != BAK_ST_LOADED
-        && s->bak.state != BAK_ST_PROTECTED) {
+    if (s->role == BACKUP && s->bak.state != BAK_ST_LOADING &&
+        s->bak.state != BAK_ST_LOADED && s->bak.state != BAK_ST_PROTECTED) {
         s->bak.heard = s->bak.logged = 0;
     }
     c = s->role == PRIMARY && s->agent ? world_channel(w, w->phase) : NULL;
     if (c != NULL) {
         for (int d = 0; d < 2; d++) {
             for (int i = 0; i < c->count[d]; i++) {
-                if (c->queue[d][i].type == M_ENTRIES
-                    || c->queue[d][i].type == M_ACK) {
+                if (c->queue[d][i].type == M_ENTRIES ||
+                    c->queue[d][i].type == M_ACK) {
                     age(&c->queue[d][i].stamp, -1);
                 }
             }
@@ -561,8 +578,8 @@ const char *world_check(const struct world *w)
         const struct slot *s = &w->slot[i];
 
         able += may_output(s);
-        if (s->mode == RECORDS && s->gate == PRI_GATE_RULE
-            && s->page_lease > 0) {
+        if (s->mode == RECORDS && s->gate == PRI_GATE_RULE &&
+            s->page_lease > 0) {
             const struct slot *b = &w->slot[s->generation];
 
             if (bak_is_bound(b) && s->page_acked > b->bak.received) {
@@ -570,10 +587,10 @@ const char *world_check(const struct world *w)
                        "acknowledged";
             }
         }
-        if (s->role == PRIMARY && s->agent && s->pri.state == PRI_ST_ENDED
-            && (s->pri.flags & F_OFF) && s->pri.generation != 0
-            && w->primary[s->pri.generation - 1] == i + 1
-            && w->slot[s->pri.generation].role == PRIMARY) {
+        if (s->role == PRIMARY && s->agent && s->pri.state == PRI_ST_ENDED &&
+            (s->pri.flags & F_OFF) && s->pri.generation != 0 &&
+            w->primary[s->pri.generation - 1] == i + 1 &&
+            w->slot[s->pri.generation].role == PRIMARY) {
             return "I6: the backup went live although the guest had "
                    "powered off";
         }
@@ -587,8 +604,8 @@ const char *world_check(const struct world *w)
 bool world_is_live(const struct world *w)
 {
     for (unsigned i = 0; i < SLOTS; i++) {
-        if ((w->slot[i].mode == RUNS || w->slot[i].mode == COPYING)
-            && !w->slot[i].killed) {
+        if ((w->slot[i].mode == RUNS || w->slot[i].mode == COPYING) &&
+            !w->slot[i].killed) {
             return true;
         }
     }
@@ -601,9 +618,8 @@ static bool may_be_granted(const struct world *w, unsigned i, unsigned g)
     if (!(w->bound & 1u << (g - 1)) || w->record.generation < g) {
         return true;
     }
-    return w->record.generation == g
-           && (w->record.kind == TAS_FREE
-               || w->record.owner == i);
+    return w->record.generation == g &&
+           (w->record.kind == TAS_FREE || w->record.owner == i);
 }
 
 bool world_should_live(const struct world *w)
@@ -614,15 +630,14 @@ bool world_should_live(const struct world *w)
         if (!s->agent || s->killed) {
             continue;
         }
-        if (s->role == PRIMARY && s->mode == RECORDS
-            && !(s->pri.flags & (F_OFF | F_GONE))
-            && s->pri.state != PRI_ST_FENCING
-            && s->pri.state != PRI_ST_ENDED
-            && may_be_granted(w, i, s->generation)) {
+        if (s->role == PRIMARY && s->mode == RECORDS &&
+            !(s->pri.flags & (F_OFF | F_GONE)) &&
+            s->pri.state != PRI_ST_FENCING && s->pri.state != PRI_ST_ENDED &&
+            may_be_granted(w, i, s->generation)) {
             return true;
         }
-        if (s->role == BACKUP && s->mode == REPLAYS && bak_is_bound(s)
-            && !s->diverged && may_be_granted(w, i, i)) {
+        if (s->role == BACKUP && s->mode == REPLAYS && bak_is_bound(s) &&
+            !s->diverged && may_be_granted(w, i, i)) {
             if (w->channel[i - 1].off == 0) {
                 return true;
             }

@@ -46,8 +46,16 @@ enum write_state { NO_WRITE, ISSUED, LANDED, MISSED };
  * the primary was lost), before that. */
 enum disk { DISK_UNREAD, DISK_READ, DISK_READ_LONG_AGO };
 enum message_type {
-    M_ENTRIES, M_PROTECTED, M_RELINQUISH, M_RELINQUISH_ACK, M_END_UNPROTECT,
-    M_END_POWER_OFF, M_CLONE_FAILED, M_ACK, M_LOADED, M_DIVERGED,
+    M_ENTRIES,
+    M_PROTECTED,
+    M_RELINQUISH,
+    M_RELINQUISH_ACK,
+    M_END_UNPROTECT,
+    M_END_POWER_OFF,
+    M_CLONE_FAILED,
+    M_ACK,
+    M_LOADED,
+    M_DIVERGED,
 };
 
 struct frozen_pri {
@@ -65,7 +73,7 @@ struct record {
 };
 struct slot {
     uint8_t role, agent, incarnation; /* 1: of the agent that came after */
-    uint8_t stopped;    /* between a decision and the store into the page */
+    uint8_t stopped; /* between a decision and the store into the page */
     struct frozen_pri pri;
     struct frozen_bak bak;
     /* the arbiter's core and its writes */
@@ -77,8 +85,8 @@ struct slot {
     struct record late_expect[GENERATIONS];
     /* QEMU and the page */
     uint8_t mode, killed, told; /* told: the agent knows that it is gone */
-    uint8_t disk;       /* REPLAYS: when it was last read, enum disk */
-    uint8_t still;      /* PROTECTED: ticks since the replica moved, or got
+    uint8_t disk;  /* REPLAYS: when it was last read, enum disk */
+    uint8_t still; /* PROTECTED: ticks since the replica moved, or got
                            work, cut off at STALL */
     uint8_t generation, committed, diverged;
     uint8_t gate, page_acked;

@@ -23,10 +23,10 @@ FT_WORDS(pri_effect_name, pri_effect_kind, PRI_EFFECTS)
 static void typical(struct pri *p, enum pri_state s)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
-    bool unbound = s == PRI_ST_CONNECTING || s == PRI_ST_CLONING
-                   || s == PRI_ST_DRAINING || s == PRI_ST_FREEING;
-    bool bound = s == PRI_ST_ANNOUNCING || s == PRI_ST_PROTECTED
-                 || s == PRI_ST_ENDING || s == PRI_ST_POWERING_OFF;
+    bool unbound = s == PRI_ST_CONNECTING || s == PRI_ST_CLONING ||
+                   s == PRI_ST_DRAINING || s == PRI_ST_FREEING;
+    bool bound = s == PRI_ST_ANNOUNCING || s == PRI_ST_PROTECTED ||
+                 s == PRI_ST_ENDING || s == PRI_ST_POWERING_OFF;
 
     pri_init(p, &t, 4);
     p->state = s;
@@ -105,8 +105,12 @@ static void typical(struct pri *p, enum pri_state s)
 static struct pri_event event_at(const struct beat *b)
 {
     return (struct pri_event){
-        .kind = b->kind, .now = b->at * MS, .generation = b->gen,
-        .position = b->pos, .stamp = b->stamp * MS, .ok = b->ok,
+        .kind = b->kind,
+        .now = b->at * MS,
+        .generation = b->gen,
+        .position = b->pos,
+        .stamp = b->stamp * MS,
+        .ok = b->ok,
     };
 }
 
@@ -240,7 +244,8 @@ static void test_an_orphan_contends_late(void)
     pri_init(&p, &t, 0);
     PLAY(&p, B(10, ORPHAN, .gen = 3, TO("suspecting", "")),
          B(2410, TIMEOUT, TO("reclaiming", "write-free")),
-         B(2420, FREED, .gen = 3, .ok = false, TO("arbitrating", "arbitrate")),
+         B(2420, FREED, .gen = 3, .ok = false,
+           TO("arbitrating", "arbitrate")),
          B(2430, ARBITRATED, .gen = 3, .ok = true,
            TO("going-alone", "go-alone")));
 }
@@ -310,8 +315,8 @@ static void test_is_heard_from_the_welcome_on(void)
          B(120, TIMEOUT, TO("connecting", "send-heartbeat")),
          B(130, CONNECTED, TO("cloning", "send-heartbeat, start-clone")));
     g_assert_cmpint(pri_deadline(&p), ==, 230 * MS);
-    PLAY(&p, B(140, CLOSED, TO("cancelling",
-                               "send-clone-failed, close, cancel-clone")));
+    PLAY(&p, B(140, CLOSED,
+               TO("cancelling", "send-clone-failed, close, cancel-clone")));
     g_assert_cmpint(pri_deadline(&p), ==, FT_NEVER);
 }
 
@@ -328,8 +333,8 @@ static void test_takes_anything(void)
 
         now += g_test_rand_int_range(0, 80) * MS;
         struct pri_event ev = {
-            .kind = (enum pri_event_kind)g_test_rand_int_range(
-                0, PRI_EV_COUNT),
+            .kind = (enum pri_event_kind)g_test_rand_int_range(0,
+                                                               PRI_EV_COUNT),
             .now = now,
             .generation = any_position(),
             .position = any_position(),
@@ -370,8 +375,7 @@ int main(int argc, char **argv)
         return 0;
     }
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/primary/every state and event has its row",
-                    test_table);
+    g_test_add_func("/primary/every state and event has its row", test_table);
     g_test_add_func("/primary/announces protection in order",
                     test_announces_in_order);
     g_test_add_func("/primary/holds outputs for a clone, but not for ever",
@@ -388,8 +392,7 @@ int main(int argc, char **argv)
                     test_a_power_off_needs_no_second_word);
     g_test_add_func("/primary/counts the lease from the entry's stamp",
                     test_the_lease_counts_from_the_stamp);
-    g_test_add_func("/primary/tells its deadlines",
-                    test_deadlines_are_told);
+    g_test_add_func("/primary/tells its deadlines", test_deadlines_are_told);
     g_test_add_func("/primary/is heard from the backup's welcome on",
                     test_is_heard_from_the_welcome_on);
     g_test_add_func("/primary/takes anything in any order",

@@ -62,7 +62,7 @@ struct end {
     struct ft_ring ring;
     void *map;
     int data, space, gate;
-    unsigned seen[64];      /* messages of code 0x80 + i since the last wait */
+    unsigned seen[64]; /* messages of code 0x80 + i since the last wait */
 };
 
 static struct end ends[ENDS];
@@ -164,10 +164,12 @@ static int unix_listen(const char *path)
 
 /* ---- vmlink ------------------------------------------------------------- */
 
-static void send_msg(struct end *e, struct lc_msg *m, const int *fds, int nfds)
+static void send_msg(struct end *e, struct lc_msg *m, const int *fds,
+                     int nfds)
 {
     struct lc_frame frame = { .sequence = ++e->sequence,
-                              .generation = e->generation, .pair = e->pair };
+                              .generation = e->generation,
+                              .pair = e->pair };
     union {
         struct cmsghdr align;
         char space[CMSG_SPACE(4 * sizeof(int))];
@@ -395,7 +397,8 @@ static void relay_step(void)
         }
         n = read(relay.from, buf,
                  stream_limit && stream_limit - stream_passed < sizeof buf
-                     ? stream_limit - stream_passed : sizeof buf);
+                     ? stream_limit - stream_passed
+                     : sizeof buf);
         if (n <= 0) {
             close(relay.from);
             close(relay.to);
@@ -403,7 +406,7 @@ static void relay_step(void)
             return;
         }
         stream_passed += (uint64_t)n;
-        for (ssize_t at = 0; at < n; ) {
+        for (ssize_t at = 0; at < n;) {
             ssize_t w = send(relay.to, buf + at, (size_t)(n - at),
                              MSG_NOSIGNAL);
 
@@ -588,8 +591,9 @@ static void command(char *line)
                    w[4] ? (unsigned)atoi(w[4]) : 300);
     } else if (!strcmp(w[0], "gate") && n == 3) {
         struct end *a = find(w[1]);
-        uint64_t g = !strcmp(w[2], "free") ? FT_GATE_FREE :
-                     !strcmp(w[2], "shut") ? FT_GATE_SHUT : FT_GATE_RULE;
+        uint64_t g = !strcmp(w[2], "free") ? FT_GATE_FREE
+                   : !strcmp(w[2], "shut") ? FT_GATE_SHUT
+                                           : FT_GATE_RULE;
 
         acknowledge();
         __atomic_store_n(&a->ring.page->gate, g, __ATOMIC_RELEASE);
@@ -645,7 +649,7 @@ static void command(char *line)
 
         kill(e->pid, SIGKILL);
         if (e == source) {
-            turn(0);        /* what it had committed is still in the ring */
+            turn(0); /* what it had committed is still in the ring */
             source = NULL;
         }
     } else if (!strcmp(w[0], "run") && n == 2) {
@@ -657,8 +661,8 @@ static void command(char *line)
         }
     } else if (!strcmp(w[0], "position")) {
         printf("position pumped=%" PRIu64 " committed=%" PRIu64
-               " executed=%" PRIu64 "\n", pumped,
-               source ? source->ring.page->committed : 0,
+               " executed=%" PRIu64 "\n",
+               pumped, source ? source->ring.page->committed : 0,
                sink ? executed_by(sink) : 0);
     } else {
         fail("what is '%s'?", w[0]);

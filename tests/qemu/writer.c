@@ -21,8 +21,13 @@ enum { BLOCK = 4096, SECTORS = BLOCK / 512, PAUSE = 8 };
 
 /* The device's first I/O ports. */
 enum {
-    GUEST_FEATURES = 4, QUEUE_PAGE = 8, QUEUE_SIZE = 12, QUEUE_SELECT = 14,
-    QUEUE_NOTIFY = 16, STATUS = 18, CAPACITY = 20,
+    GUEST_FEATURES = 4,
+    QUEUE_PAGE = 8,
+    QUEUE_SIZE = 12,
+    QUEUE_SELECT = 14,
+    QUEUE_NOTIFY = 16,
+    STATUS = 18,
+    CAPACITY = 20,
 };
 enum { FLUSH_FEATURE = 1 << 9 };
 enum { IN = 0, OUT = 1, FLUSH = 4, DISCARD = 11, ZEROES = 13, UNMAP = 1 };
@@ -49,8 +54,8 @@ struct request {
 static const struct {
     uint32_t type, flags;
 } kind[] = {
-    { OUT, 0 }, { ZEROES, 0 }, { ZEROES, UNMAP }, { DISCARD, 0 }, { IN, 0 },
-    { FLUSH, 0 },
+    { OUT, 0 },     { ZEROES, 0 }, { ZEROES, UNMAP },
+    { DISCARD, 0 }, { IN, 0 },     { FLUSH, 0 },
 };
 enum { KINDS = sizeof kind / sizeof kind[0] };
 
@@ -107,7 +112,7 @@ static void find_disk(void)
     }
     port = pci(slot, 0x10) & ~3u;
     out32(0xcf8, 0x80000000u | slot << 11 | 4);
-    out32(0xcfc, 7);            /* ports, memory, bus master */
+    out32(0xcfc, 7); /* ports, memory, bus master */
 
     out8(port + STATUS, 0);
     out8(port + STATUS, 3);

@@ -16,37 +16,51 @@ static const char *const state_names[] = { TAS_STATES(FT_WORD) };
 #define NOW (100000 * MS)
 
 static const struct tas_record absent = { .kind = TAS_ABSENT };
-#define FREE(g) { .kind = TAS_FREE, .generation = (g), .same_pair = true }
-#define MINE(g)                                                            \
-    { .kind = TAS_OWNED, .generation = (g), .same_pair = true, .mine = true }
-#define THEIRS(g)                                                          \
-    { .kind = TAS_OWNED, .generation = (g), .same_pair = true }
-#define OTHER_PAIR(g) { .kind = TAS_FREE, .generation = (g) }
+#define FREE(g)                                                              \
+    {                                                                        \
+        .kind = TAS_FREE, .generation = (g), .same_pair = true               \
+    }
+#define MINE(g)                                                              \
+    {                                                                        \
+        .kind = TAS_OWNED, .generation = (g), .same_pair = true,             \
+        .mine = true                                                         \
+    }
+#define THEIRS(g)                                                            \
+    {                                                                        \
+        .kind = TAS_OWNED, .generation = (g), .same_pair = true              \
+    }
+#define OTHER_PAIR(g)                                                        \
+    {                                                                        \
+        .kind = TAS_FREE, .generation = (g)                                  \
+    }
 
 /* R(variant, EVENT, fields) */
-#define CASES(C)                                                           \
-    C("begin free", BEGIN, .op = TAS_OP_FREE, .generation = 6)             \
-    C("begin take", BEGIN, .op = TAS_OP_TAKE, .generation = 6)             \
-    C("stop", STOP, .op = TAS_OP_NONE)                                     \
-    C("read absent", READ, .seen = { .kind = TAS_ABSENT })                 \
-    C("read free(4)", READ, .seen = FREE(4))                               \
-    C("read free(5)", READ, .seen = FREE(5))                               \
-    C("read free(6)", READ, .seen = FREE(6))                               \
-    C("read mine(5)", READ, .seen = MINE(5))                               \
-    C("read theirs(5)", READ, .seen = THEIRS(5))                           \
-    C("read other pair(5)", READ, .seen = OTHER_PAIR(5))                   \
-    C("read nonsense", READ, .seen = { .kind = TAS_FREE })                 \
-    C("read failed", READ, .status = TAS_UNKNOWN)                          \
-    C("read too late", READ, .number = 1, .seen = MINE(5))                 \
-    C("wrote", WROTE, .status = TAS_OK)                                    \
-    C("miscompare", WROTE, .status = TAS_MISCOMPARE)                       \
-    C("write failed", WROTE, .status = TAS_UNKNOWN)                        \
-    C("wrote too late", WROTE, .number = 1, .status = TAS_OK)              \
-    C("time-out early", TIMEOUT, .now = NOW + 10 * MS)                     \
+#define CASES(C)                                                             \
+    C("begin free", BEGIN, .op = TAS_OP_FREE, .generation = 6)               \
+    C("begin take", BEGIN, .op = TAS_OP_TAKE, .generation = 6)               \
+    C("stop", STOP, .op = TAS_OP_NONE)                                       \
+    C("read absent", READ, .seen = { .kind = TAS_ABSENT })                   \
+    C("read free(4)", READ, .seen = FREE(4))                                 \
+    C("read free(5)", READ, .seen = FREE(5))                                 \
+    C("read free(6)", READ, .seen = FREE(6))                                 \
+    C("read mine(5)", READ, .seen = MINE(5))                                 \
+    C("read theirs(5)", READ, .seen = THEIRS(5))                             \
+    C("read other pair(5)", READ, .seen = OTHER_PAIR(5))                     \
+    C("read nonsense", READ, .seen = { .kind = TAS_FREE })                   \
+    C("read failed", READ, .status = TAS_UNKNOWN)                            \
+    C("read too late", READ, .number = 1, .seen = MINE(5))                   \
+    C("wrote", WROTE, .status = TAS_OK)                                      \
+    C("miscompare", WROTE, .status = TAS_MISCOMPARE)                         \
+    C("write failed", WROTE, .status = TAS_UNKNOWN)                          \
+    C("wrote too late", WROTE, .number = 1, .status = TAS_OK)                \
+    C("time-out early", TIMEOUT, .now = NOW + 10 * MS)                       \
     C("time-out", TIMEOUT, .now = NOW + 1000 * MS)
 
-static const struct { const char *name; struct tas_event ev; } cases[] = {
-#define C(variant, EVENT, ...)                                             \
+static const struct {
+    const char *name;
+    struct tas_event ev;
+} cases[] = {
+#define C(variant, EVENT, ...)                                               \
     { variant, { .kind = TAS_EV_##EVENT, __VA_ARGS__ } },
     CASES(C)
 #undef C
@@ -61,8 +75,7 @@ static const struct {
     enum tas_op op;
     const char *columns;
 } rows[] = {
-    { TAS_ST_IDLE, TAS_OP_NONE,
-      "R:r R:r = = = = = = = = = = = = = = = = =" },
+    { TAS_ST_IDLE, TAS_OP_NONE, "R:r R:r = = = = = = = = = = = = = = = = =" },
     /*      begin   stop absent f4  f5    f6      mine5   theirs5 other  */
     { TAS_ST_READING, TAS_OP_FREE,
       "R:r R:r I: P: T:w O:done O:taken O:taken O:taken O:taken P: P: ="
@@ -95,9 +108,10 @@ static const char *describe(const struct tas *before, const struct tas *t,
     if (up->count != 0) {
         g_assert_cmpuint(up->count, ==, 1);
         g_strlcat(text,
-                  up->effect[0].kind == TAS_DO_READ    ? "r"
-                  : up->effect[0].kind == TAS_DO_WRITE ? "w"
-                  : tas_result_name(up->effect[0].result),
+                  up->effect[0].kind == TAS_DO_READ ? "r"
+                  : up->effect[0].kind == TAS_DO_WRITE
+                      ? "w"
+                      : tas_result_name(up->effect[0].result),
                   sizeof(text));
     }
     return text;
@@ -139,7 +153,9 @@ static void test_table(void)
 static struct tas_effect begin(struct tas *t, enum tas_op op, uint64_t g)
 {
     struct tas_timing timing = TAS_TIMING_DEFAULT;
-    struct tas_event ev = { .kind = TAS_EV_BEGIN, .now = NOW, .op = op,
+    struct tas_event ev = { .kind = TAS_EV_BEGIN,
+                            .now = NOW,
+                            .op = op,
                             .generation = g };
     struct tas_update up;
 
@@ -153,8 +169,11 @@ static struct tas_effect answer(struct tas *t, enum tas_event_kind kind,
                                 enum tas_status status,
                                 struct tas_record seen)
 {
-    struct tas_event ev = { .kind = kind, .now = NOW, .status = status,
-                            .number = t->number, .seen = seen };
+    struct tas_event ev = { .kind = kind,
+                            .now = NOW,
+                            .status = status,
+                            .number = t->number,
+                            .seen = seen };
     struct tas_update up;
 
     tas_step(t, &ev, &up);
@@ -255,8 +274,10 @@ static void test_new_generation(void)
     answer(&t, TAS_EV_WROTE, TAS_OK, absent);
     /* from now on generation 5 is a stale read */
     {
-        struct tas_event ev = { .kind = TAS_EV_BEGIN, .now = NOW,
-                                .op = TAS_OP_FREE, .generation = 5 };
+        struct tas_event ev = { .kind = TAS_EV_BEGIN,
+                                .now = NOW,
+                                .op = TAS_OP_FREE,
+                                .generation = 5 };
         struct tas_update up;
 
         tas_step(&t, &ev, &up);

@@ -7,21 +7,31 @@
 #include "common/ring.h"
 #include "shared-disk/block.h"
 
-static const uint8_t vm[16] = { 0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
-                                13, 14, 15 };
+static const uint8_t vm[16] = { 0xa0, 1, 2,  3,  4,  5,  6,  7,
+                                8,    9, 10, 11, 12, 13, 14, 15 };
 static const uint8_t pair[16] = { 0xb0, 1, 2, 3 };
 static const uint8_t nonce[16] = { 0xc0, 1, 2, 3 };
 
 static const char golden_free[] =
-    "4c534b41" "0100" "01" "00" "0500000000000000"
-    "a00102030405060708090a0b0c0d0e0f" "b0010203000000000000000000000000"
+    "4c534b41"
+    "0100"
+    "01"
+    "00"
+    "0500000000000000"
+    "a00102030405060708090a0b0c0d0e0f"
+    "b0010203000000000000000000000000"
     "00000000000000000000000000000000"
     "0000000000000000000000000000000000000000000000000000000000000000"
     "0000000000000000000000000000000000000000000000000000000000000000"
     "3966d086";
 static const char golden_owned[] =
-    "4c534b41" "0100" "02" "01" "0500000000000000"
-    "a00102030405060708090a0b0c0d0e0f" "b0010203000000000000000000000000"
+    "4c534b41"
+    "0100"
+    "02"
+    "01"
+    "0500000000000000"
+    "a00102030405060708090a0b0c0d0e0f"
+    "b0010203000000000000000000000000"
     "c0010203000000000000000000000000"
     "616c706861000000000000000000000000000000000000000000000000000000"
     "0000000000000000000000000000000000000000000000000000000000000000"
@@ -135,8 +145,7 @@ static void test_long_host(void)
 
     memset(host, 'h', sizeof(host) - 1);
     host[sizeof(host) - 1] = '\0';
-    tas_block_make(&b, TAS_OWNED, 5, vm, pair, TAS_SIDE_PRIMARY, nonce,
-                   host);
+    tas_block_make(&b, TAS_OWNED, 5, vm, pair, TAS_SIDE_PRIMARY, nonce, host);
     tas_block_encode(&b, bytes);
     g_assert_cmpstr(tas_block_decode(&back, bytes, sizeof(bytes)), ==, NULL);
     g_assert_cmpuint(strlen(back.host), ==, TAS_NAME_SIZE - 1);

@@ -23,8 +23,7 @@ static const char *at(const char *name)
     return path;
 }
 
-static void run(const char *fmt, ...)
-    __attribute__((format(printf, 1, 2)));
+static void run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 static void run(const char *fmt, ...)
 {
@@ -127,7 +126,9 @@ static void test_format(void)
 static void test_damaged_mark(void)
 {
     static const char *const bad[] = {
-        "", "lockstep arbiter 1 ", "something else entirely\n",
+        "",
+        "lockstep arbiter 1 ",
+        "something else entirely\n",
         "lockstep arbiter 1 0123456789abcdef0123456789abcdeX\n",
         "lockstep arbiter 2 0123456789abcdef0123456789abcdef\n",
         "lockstep arbiter 1 0123456789abcdef0123456789abcdef\n\n",
@@ -139,8 +140,8 @@ static void test_damaged_mark(void)
 
     for (i = 0; i < G_N_ELEMENTS(bad); i++) {
         fresh();
-        g_assert_true(g_file_set_contents(at(TAS_FILE_MARK), bad[i], -1,
-                                          NULL));
+        g_assert_true(
+            g_file_set_contents(at(TAS_FILE_MARK), bad[i], -1, NULL));
         g_assert_cmpint(tas_file_read(dir, a.vm, &b, &err), ==, -1);
         g_assert_nonnull(strstr(err.text, "damaged"));
     }
@@ -162,7 +163,8 @@ static void test_unmounted(void)
 {
     struct tas_who a = who(1);
     struct tas_record absent = { .kind = TAS_ABSENT };
-    struct tas_record is_free = { .kind = TAS_FREE, .generation = 1,
+    struct tas_record is_free = { .kind = TAS_FREE,
+                                  .generation = 1,
                                   .same_pair = true };
     struct tas_block b;
     struct ft_err err;
@@ -177,8 +179,8 @@ static void test_unmounted(void)
         }
         g_assert_cmpint(tas_file_read(dir, a.vm, &b, &err), ==, -1);
         g_assert_nonnull(strstr(err.text, "the storage is not mounted"));
-        g_assert_cmpint(tas_file_write(dir, &a, &is_free, TAS_OWNED, 1,
-                                       &err), ==, TAS_UNKNOWN);
+        g_assert_cmpint(tas_file_write(dir, &a, &is_free, TAS_OWNED, 1, &err),
+                        ==, TAS_UNKNOWN);
         g_assert_cmpint(tas_file_write(dir, &a, &absent, TAS_FREE, 1, &err),
                         ==, TAS_UNKNOWN);
         g_assert_false(g_file_test(at(VM), G_FILE_TEST_EXISTS));
@@ -428,8 +430,16 @@ static void test_damage(void)
 static void test_foreign_names(void)
 {
     static const char *const names[] = {
-        "free.", "free.0", "free.01", "free.-1", "free.+7", "free.7x",
-        "owned.99999999999999999999999", "Free.9", "free.9~", "free 9",
+        "free.",
+        "free.0",
+        "free.01",
+        "free.-1",
+        "free.+7",
+        "free.7x",
+        "owned.99999999999999999999999",
+        "Free.9",
+        "free.9~",
+        "free 9",
     };
     struct tas_who a = who(1);
     struct ft_err err;
@@ -503,16 +513,20 @@ static void test_full(void)
         return;
     }
     fresh();
-    g_snprintf(command, sizeof(command), "mount -t tmpfs -o size=64k tmpfs "
-               "%s 2>/dev/null", dir);
+    g_snprintf(command, sizeof(command),
+               "mount -t tmpfs -o size=64k tmpfs "
+               "%s 2>/dev/null",
+               dir);
     if (system(command)) {
         g_test_skip("cannot mount here");
         return;
     }
     g_assert_cmpint(tas_file_format(dir, false, NULL, &err), ==, 0);
     g_assert_cmpint(put(&a, TAS_FREE, 1, &err), ==, TAS_OK);
-    g_snprintf(command, sizeof(command), "dd if=/dev/zero of=%s/.fill "
-               "bs=4k >/dev/null 2>&1", dir);
+    g_snprintf(command, sizeof(command),
+               "dd if=/dev/zero of=%s/.fill "
+               "bs=4k >/dev/null 2>&1",
+               dir);
     g_assert_cmpint(system(command), !=, 0);
     g_assert_cmpint(put(&a, TAS_OWNED, 1, &err), ==, TAS_UNKNOWN);
     g_assert_nonnull(strstr(err.text, "No space left"));
@@ -563,12 +577,10 @@ static void test_tidy(void)
     fresh();
     for (g = 1; g <= 20; g++) {
         g_assert_cmpint(put(&a, TAS_FREE, g, &err), ==, TAS_OK);
-        g_assert_cmpint(put(g % 2 ? &a : &b, TAS_OWNED, g, &err), ==,
-                        TAS_OK);
+        g_assert_cmpint(put(g % 2 ? &a : &b, TAS_OWNED, g, &err), ==, TAS_OK);
         put(&a, TAS_OWNED, g, &err);
     }
-    g_snprintf(command, sizeof(command), "exit $(ls -A %s | wc -l)",
-               at(VM));
+    g_snprintf(command, sizeof(command), "exit $(ls -A %s | wc -l)", at(VM));
     n = system(command);
     g_assert_cmpint(WEXITSTATUS(n), ==, 40);
 }
@@ -595,11 +607,9 @@ int main(int argc, char **argv)
     g_test_add_func("/file/lost replies are cleared up", test_lost_replies);
     g_test_add_func("/file/errors are unknown, never lost or won",
                     test_errors_are_unknown);
-    g_test_add_func("/file/a win lasts before it is told",
-                    test_folder_sync);
+    g_test_add_func("/file/a win lasts before it is told", test_folder_sync);
     g_test_add_func("/file/damage is found and named", test_damage);
-    g_test_add_func("/file/foreign names are no records",
-                    test_foreign_names);
+    g_test_add_func("/file/foreign names are no records", test_foreign_names);
     g_test_add_func("/file/a read-only folder can be read", test_read_only);
     g_test_add_func("/file/a full file system is unknown", test_full);
     g_test_add_func("/file/all VMs are listed", test_each);

@@ -26,7 +26,7 @@ static void fresh(void)
     g_assert_cmpint(tas_file_format(dir, false, NULL, &err), ==, 0);
 }
 
-#define PATIENCE 60000          /* ms; for what comes unless a test hangs */
+#define PATIENCE 60000 /* ms; for what comes unless a test hangs */
 
 /* ---- the self-test ---- */
 
@@ -46,12 +46,14 @@ static void assert_tidy(void)
 
     g_snprintf(command, sizeof(command), "exit $(ls -A %s | wc -l)", dir);
     n = system(command);
-    g_assert_cmpint(WEXITSTATUS(n), ==, 1);       /* the mark */
+    g_assert_cmpint(WEXITSTATUS(n), ==, 1); /* the mark */
 }
 
 static void test_good_store(void)
 {
-    struct tas_selftest t = { .uri = uri, .rounds = 200, .host = "here",
+    struct tas_selftest t = { .uri = uri,
+                              .rounds = 200,
+                              .host = "here",
                               .progress = progress };
     struct tas_selftest_result r;
     struct ft_err err;
@@ -120,7 +122,7 @@ static void test_bad_store(void)
     tas_file_faults.link = link_not_atomic;
     g_assert_cmpint(tas_selftest_run(&t, &r, &err), ==, -1);
     g_assert_nonnull(strstr(err.text, "both contenders were told that they "
-                            "won"));
+                                      "won"));
     g_assert_nonnull(strstr(err.text, "do not use this storage"));
     g_assert_cmpuint(r.both, ==, 1);
 }
@@ -128,8 +130,11 @@ static void test_bad_store(void)
 /* As on two hosts: two runs that meet by name. */
 static void test_two_runs(void)
 {
-    struct tas_selftest t = { .uri = uri, .rounds = 50, .host = "hosta",
-                              .with = "today", .wait_ms = PATIENCE };
+    struct tas_selftest t = { .uri = uri,
+                              .rounds = 50,
+                              .host = "hosta",
+                              .with = "today",
+                              .wait_ms = PATIENCE };
     struct tas_selftest_result r;
     struct ft_err err;
     int status;
@@ -153,8 +158,7 @@ static void test_two_runs(void)
 
 static void test_alone(void)
 {
-    struct tas_selftest t = { .uri = uri, .with = "nobody",
-                              .wait_ms = 100 };
+    struct tas_selftest t = { .uri = uri, .with = "nobody", .wait_ms = 100 };
     struct tas_selftest_result r;
     struct ft_err err;
 
@@ -182,8 +186,8 @@ struct side {
 
 static struct ev_loop *loop;
 
-static void decided(struct tas_driver *d, enum tas_op op,
-                    uint64_t generation, enum tas_result result, void *arg)
+static void decided(struct tas_driver *d, enum tas_op op, uint64_t generation,
+                    enum tas_result result, void *arg)
 {
     struct side *s = arg;
 
@@ -361,7 +365,7 @@ static void test_driver_hangs(void)
     wait_trouble(&a, "the storage does not answer");
     g_assert_cmpuint(a.decided, ==, 1);
     ticks = 0;
-    while (ticks < 15) {            /* a loop that waits has none */
+    while (ticks < 15) { /* a loop that waits has none */
         ev_run(loop, EVRUN_ONCE);
     }
     g_assert_cmpuint(a.decided, ==, 1);
@@ -394,8 +398,7 @@ int main(int argc, char **argv)
     g_assert_nonnull(mkdtemp(root));
     g_snprintf(dir, sizeof(dir), "%s/arbiter", root);
     g_snprintf(uri, sizeof(uri), "file:%s", dir);
-    g_test_add_func("/selftest/200 rounds, one winner each",
-                    test_good_store);
+    g_test_add_func("/selftest/200 rounds, one winner each", test_good_store);
     g_test_add_func("/selftest/lost replies make no second winner",
                     test_lost_replies);
     g_test_add_func("/selftest/a store that is not atomic is found",

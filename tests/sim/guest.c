@@ -12,10 +12,10 @@
 
 /* What really happened in a generation. */
 static struct truth {
-    int live, alone;        /* host + 1 that went live, or on alone */
-    uint64_t output;        /* highest position an output was bound to */
-    uint64_t off_at;        /* the guest powered off at this position */
-    bool off_seen;          /* ... and the outside saw it end */
+    int live, alone; /* host + 1 that went live, or on alone */
+    uint64_t output; /* highest position an output was bound to */
+    uint64_t off_at; /* the guest powered off at this position */
+    bool off_seen;   /* ... and the outside saw it end */
     bool relinquished[HOSTS];
 } truths[GENERATIONS];
 
@@ -82,8 +82,8 @@ static void output_left(int h, uint64_t generation, uint64_t position)
 
 void guest_told_relinquish(int h, uint64_t generation)
 {
-    if (hosts[h].qemu.mode != GONE
-        && hosts[h].qemu.generation == generation) {
+    if (hosts[h].qemu.mode != GONE &&
+        hosts[h].qemu.generation == generation) {
         sim_broken("RELINQUISH is said only when QEMU is reaped");
     }
     truth(generation)->relinquished[h] = true;
@@ -91,18 +91,18 @@ void guest_told_relinquish(int h, uint64_t generation)
 
 void guest_record_changes(const struct record *to)
 {
-    if (to->generation < record.generation
-        || (to->generation == record.generation
-            && (record.kind != TAS_FREE || to->kind != TAS_OWNED))) {
+    if (to->generation < record.generation ||
+        (to->generation == record.generation &&
+         (record.kind != TAS_FREE || to->kind != TAS_OWNED))) {
         sim_broken("I10: records of the arbiter never go back");
     }
 }
 
 static bool granted(int h, uint64_t generation)
 {
-    return (record.kind == TAS_OWNED && record.generation == generation
-            && record.host == h)
-           || truth(generation)->relinquished[1 - h];
+    return (record.kind == TAS_OWNED && record.generation == generation &&
+            record.host == h) ||
+           truth(generation)->relinquished[1 - h];
 }
 
 static void check_live(int h, uint64_t generation, uint64_t executed)
@@ -137,9 +137,8 @@ void guest_settled(void)
         const struct qemu *q = &hosts[h].qemu;
 
         alive += q->mode != GONE;
-        serving += q->mode == RUNS
-                   || (q->mode == RECORDS && !q->orphaned
-                       && q->page.gate != PRI_GATE_SHUT);
+        serving += q->mode == RUNS || (q->mode == RECORDS && !q->orphaned &&
+                                       q->page.gate != PRI_GATE_SHUT);
     }
     if (alive && !serving) {
         sim_broken("I8: one side alive and storage reachable: live at last");
@@ -165,9 +164,9 @@ void qemu_release(int h)
         return;
     }
     for (; n < q->held_count; n++) {
-        bool rule = q->page.gate == PRI_GATE_RULE
-                    && q->held[n] <= q->page.acked
-                    && host_clock(h) < q->page.lease_until;
+        bool rule = q->page.gate == PRI_GATE_RULE &&
+                    q->held[n] <= q->page.acked &&
+                    host_clock(h) < q->page.lease_until;
 
         if (q->page.gate != PRI_GATE_FREE && !rule) {
             break;
@@ -265,8 +264,8 @@ void qemu_kill(int h)
     memset(q, 0, sizeof *q);
     q->life = life + 1;
     if (hosts[h].agent.role != NOBODY) {
-        say(h, !replica, replica ? (int)BAK_EV_QEMU_DIED
-                                 : (int)PRI_EV_QEMU_DIED, 0);
+        say(h, !replica,
+            replica ? (int)BAK_EV_QEMU_DIED : (int)PRI_EV_QEMU_DIED, 0);
     }
 }
 
@@ -302,17 +301,17 @@ static void copied(int h, uint64_t tag, uint64_t generation, uint64_t peer)
     struct agent *a = &hosts[h].agent;
 
     (void)tag;
-    if (q->mode != RUNS || !a->alive || a->role != PRIMARY
-        || (a->pri.state != PRI_ST_CLONING
-            && a->pri.state != PRI_ST_CANCELLING)) {
+    if (q->mode != RUNS || !a->alive || a->role != PRIMARY ||
+        (a->pri.state != PRI_ST_CLONING &&
+         a->pri.state != PRI_ST_CANCELLING)) {
         return;
     }
     if (stopped(q)) {
         sim_after(50 * MS, copied, h, &q->life, generation, peer);
         return;
     }
-    if (a->pri.next != generation || to->life != peer || to->mode != LOADS
-        || net.cut || sim_fault(300)) {
+    if (a->pri.next != generation || to->life != peer || to->mode != LOADS ||
+        net.cut || sim_fault(300)) {
         say(h, true, PRI_EV_CLONE_STOPPED, 0);
         return;
     }
@@ -412,8 +411,8 @@ static void goes_live(int h, uint64_t tag, uint64_t last, uint64_t b)
 
 void qemu_go_live(int h, uint64_t last)
 {
-    sim_after(sim_between(2 * MS, 30 * MS), goes_live, h,
-              &hosts[h].qemu.life, last, 0);
+    sim_after(sim_between(2 * MS, 30 * MS), goes_live, h, &hosts[h].qemu.life,
+              last, 0);
 }
 
 static void powering_off(int h, uint64_t tag, uint64_t until, uint64_t b)

@@ -17,8 +17,7 @@ static uint64_t links, pairs;
 
 ft_ns host_clock(int h)
 {
-    return hosts[h].offset + sim_now
-           + sim_now / 1000000 * hosts[h].drift_ppm;
+    return hosts[h].offset + sim_now + sim_now / 1000000 * hosts[h].drift_ppm;
 }
 
 /* ---- the queue in front of the cores ------------------------------------ */
@@ -48,8 +47,9 @@ void agent_pri_event(int h, enum pri_event_kind kind, uint64_t position)
 
 void agent_bak_event(int h, enum bak_event_kind kind, uint64_t position)
 {
-    struct item item = { .be = { .kind = kind, .position = position,
-                                 .ok = true } };
+    struct item item = {
+        .be = { .kind = kind, .position = position, .ok = true }
+    };
 
     push(h, &item);
     agent_wake(h);
@@ -105,15 +105,16 @@ static void send_item(int h, uint64_t link, const struct item *item)
     }
     net.last[to] = at;
     flights[flight_count % IN_FLIGHT] = (struct flight){ link, *item };
-    sim_after(at - sim_now, arrive, to, NULL, flight_count++,
-              hosts[h].boots);
+    sim_after(at - sim_now, arrive, to, NULL, flight_count++, hosts[h].boots);
 }
 
 static void to_primary(int h, enum pri_event_kind kind, uint64_t position,
                        ft_ns stamp)
 {
-    struct item item = { .pri = true, .pe = { .kind = kind,
-                         .position = position, .stamp = stamp } };
+    struct item item = {
+        .pri = true,
+        .pe = { .kind = kind, .position = position, .stamp = stamp }
+    };
 
     send_item(h, hosts[h].agent.link, &item);
 }
@@ -121,8 +122,10 @@ static void to_primary(int h, enum pri_event_kind kind, uint64_t position,
 static void to_backup(int h, enum bak_event_kind kind, uint64_t position,
                       ft_ns stamp, enum lc_end_reason code)
 {
-    struct item item = { .be = { .kind = kind, .position = position,
-                         .stamp = stamp, .code = code } };
+    struct item item = { .be = { .kind = kind,
+                                 .position = position,
+                                 .stamp = stamp,
+                                 .code = code } };
 
     send_item(h, hosts[h].agent.link, &item);
 }
@@ -181,8 +184,8 @@ static void refused(int h, uint64_t tag, uint64_t generation, uint64_t b)
     struct agent *a = &hosts[h].agent;
 
     (void)tag, (void)b;
-    if (a->role == PRIMARY && a->pri.state == PRI_ST_CONNECTING
-        && a->pri.next == generation) {
+    if (a->role == PRIMARY && a->pri.state == PRI_ST_CONNECTING &&
+        a->pri.next == generation) {
         agent_pri_event(h, PRI_EV_CONNECT_FAILED, 0);
     }
 }
@@ -193,10 +196,12 @@ static void connected(int h, uint64_t tag, uint64_t generation, uint64_t link)
     struct agent *a = &hosts[h].agent;
 
     (void)tag;
-    if (a->role == PRIMARY && a->pri.state == PRI_ST_CONNECTING
-        && a->pri.next == generation) {
-        agent_pri_event(h, a->link == link ? PRI_EV_CONNECTED
-                                           : PRI_EV_CONNECT_FAILED, 0);
+    if (a->role == PRIMARY && a->pri.state == PRI_ST_CONNECTING &&
+        a->pri.next == generation) {
+        agent_pri_event(h,
+                        a->link == link ? PRI_EV_CONNECTED
+                                        : PRI_EV_CONNECT_FAILED,
+                        0);
     }
 }
 
@@ -210,13 +215,13 @@ static void connect_peer(int h, uint64_t tag, uint64_t generation, uint64_t b)
     struct ft_timing own = timing;
 
     (void)tag, (void)b;
-    if (a->role != PRIMARY || a->pri.state != PRI_ST_CONNECTING
-        || a->pri.next != generation) {
+    if (a->role != PRIMARY || a->pri.state != PRI_ST_CONNECTING ||
+        a->pri.next != generation) {
         return;
     }
-    if (net.cut || !hosts[1 - h].up || !o->alive || o->role != NOBODY
-        || hosts[1 - h].qemu.mode != GONE || o->stopped_until > sim_now
-        || sim_fault(200)) {
+    if (net.cut || !hosts[1 - h].up || !o->alive || o->role != NOBODY ||
+        hosts[1 - h].qemu.mode != GONE || o->stopped_until > sim_now ||
+        sim_fault(200)) {
         sim_after(500 * MS, refused, h, &a->life, generation, 0);
         return;
     }
@@ -241,8 +246,8 @@ static void connect_peer(int h, uint64_t tag, uint64_t generation, uint64_t b)
 
 static bool same_record(const struct record *x, const struct record *y)
 {
-    return x->kind == y->kind && x->generation == y->generation
-           && x->pair == y->pair && x->host == y->host;
+    return x->kind == y->kind && x->generation == y->generation &&
+           x->pair == y->pair && x->host == y->host;
 }
 
 static void tas_event(int h, const struct tas_event *ev);
@@ -261,16 +266,17 @@ static void read_reply(int h, uint64_t tag, uint64_t number, uint64_t ok)
 
     (void)tag;
     if (a->stopped_until > sim_now) {
-        sim_after(a->stopped_until - sim_now, read_reply, h, &a->life,
-                  number, ok);
+        sim_after(a->stopped_until - sim_now, read_reply, h, &a->life, number,
+                  ok);
         return;
     }
     ev.status = ok ? TAS_OK : TAS_UNKNOWN;
     ev.seen = (struct tas_record){
-        .kind = a->seen.kind, .generation = a->seen.generation,
+        .kind = a->seen.kind,
+        .generation = a->seen.generation,
         .same_pair = a->seen.pair == a->pair,
-        .mine = a->seen.kind == TAS_OWNED && a->seen.pair == a->pair
-                && a->seen.host == h,
+        .mine = a->seen.kind == TAS_OWNED && a->seen.pair == a->pair &&
+                a->seen.host == h,
     };
     tas_event(h, &ev);
 }
@@ -300,7 +306,8 @@ static uint64_t writing_count;
 static void wrote_reply(int h, uint64_t tag, uint64_t number, uint64_t status)
 {
     struct agent *a = &hosts[h].agent;
-    struct tas_event ev = { .kind = TAS_EV_WROTE, .number = (uint32_t)number,
+    struct tas_event ev = { .kind = TAS_EV_WROTE,
+                            .number = (uint32_t)number,
                             .status = (enum tas_status)status };
 
     (void)tag;
@@ -366,12 +373,13 @@ static void tas_event(int h, const struct tas_event *event)
         case TAS_DO_WRITE:
             w = &writings[writing_count % WRITINGS];
             *w = (struct writing){
-                .expect = a->seen, .number = e->number,
+                .expect = a->seen,
+                .number = e->number,
                 .desired = { e->desired, e->generation, a->pair,
                              e->desired == TAS_OWNED ? h : 0 },
             };
-            sim_after(storage_delay(), write_record, h, NULL,
-                      writing_count++, a->life);
+            sim_after(storage_delay(), write_record, h, NULL, writing_count++,
+                      a->life);
             break;
         case TAS_DO_RESULT:
             sim_tell(h, "the arbiter says: %s(%llu)",
@@ -383,12 +391,13 @@ static void tas_event(int h, const struct tas_event *event)
                     .kind = a->tas.op == TAS_OP_FREE ? PRI_EV_FREED
                                                      : PRI_EV_ARBITRATED,
                     .generation = a->tas.generation,
-                    .ok = e->result == TAS_RES_DONE
-                          || e->result == TAS_RES_WON };
+                    .ok = e->result == TAS_RES_DONE ||
+                          e->result == TAS_RES_WON
+                };
             } else {
                 item.be = (struct bak_event){ .kind = BAK_EV_ARBITRATED,
-                                              .ok = e->result
-                                                    == TAS_RES_WON };
+                                              .ok = e->result ==
+                                                    TAS_RES_WON };
             }
             push(h, &item);
             agent_wake(h);
@@ -402,7 +411,8 @@ static void tas_event(int h, const struct tas_event *event)
 static void tas_begin(int h, enum tas_op op, uint64_t generation)
 {
     struct tas_event ev = { .kind = op ? TAS_EV_BEGIN : TAS_EV_STOP,
-                            .op = op, .generation = generation };
+                            .op = op,
+                            .generation = generation };
 
     tas_event(h, &ev);
 }
@@ -671,13 +681,11 @@ static void tick(int h, uint64_t tag, uint64_t x, uint64_t y)
         agent_bak_event(h, BAK_EV_TIMEOUT, 0);
     }
     agent_wake(h);
-    if (hosts[h].qemu.mode == GONE && !a->count
-        && ((a->role == PRIMARY
-             && (a->pri.state == PRI_ST_ENDED
-                 || a->pri.state == PRI_ST_FENCED))
-            || (a->role == BACKUP
-                && (a->bak.state == BAK_ST_ENDED
-                    || a->bak.state == BAK_ST_FENCED)))) {
+    if (hosts[h].qemu.mode == GONE && !a->count &&
+        ((a->role == PRIMARY &&
+          (a->pri.state == PRI_ST_ENDED || a->pri.state == PRI_ST_FENCED)) ||
+         (a->role == BACKUP &&
+          (a->bak.state == BAK_ST_ENDED || a->bak.state == BAK_ST_FENCED)))) {
         close_link(h);
         a->role = NOBODY;
     }
@@ -735,8 +743,8 @@ void agent_kill(int h)
     } else if (q->mode == RECORDS) {
         q->orphaned = true;
     }
-    sim_after(sim_between(50 * MS, 300 * MS), lockstepd_restarts, h,
-              &a->life, 0, 0);
+    sim_after(sim_between(50 * MS, 300 * MS), lockstepd_restarts, h, &a->life,
+              0, 0);
 }
 
 static void resume(int h, uint64_t tag, uint64_t a, uint64_t b)
@@ -762,12 +770,13 @@ void agent_protect(int h)
     struct agent *a = &hosts[h].agent;
     struct item item = { .pri = true, .pe = { .kind = PRI_EV_PROTECT } };
 
-    if (a->role != PRIMARY || a->pri.state != PRI_ST_ALONE
-        || hosts[h].qemu.mode != RUNS || !storage_up) {
+    if (a->role != PRIMARY || a->pri.state != PRI_ST_ALONE ||
+        hosts[h].qemu.mode != RUNS || !storage_up) {
         return;
     }
     item.pe.generation = record.generation > a->pri.highest
-                             ? record.generation + 1 : a->pri.highest + 1;
+                           ? record.generation + 1
+                           : a->pri.highest + 1;
     push(h, &item);
     agent_wake(h);
 }

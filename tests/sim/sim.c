@@ -65,8 +65,10 @@ void sim_after(ft_ns in, sim_fn *fn, int host, const uint64_t *guard,
         fprintf(stderr, "sim: too much is to come\n");
         abort();
     }
-    heap[i] = (struct coming){ sim_now + (in > 0 ? in : 0), ++orders, fn,
-                               host, guard, guard ? *guard : 0, a, b };
+    heap[i] = (struct coming){
+        sim_now + (in > 0 ? in : 0), ++orders, fn, host, guard,
+        guard ? *guard : 0,          a,        b
+    };
     for (; i && sooner(&heap[i], &heap[(i - 1) / 2]); i = (i - 1) / 2) {
         swap(i, (i - 1) / 2);
     }
@@ -79,7 +81,8 @@ static struct coming next_coming(void)
 
     heap[0] = heap[--heap_count];
     while ((child = 2 * i + 1) < heap_count) {
-        if (child + 1 < heap_count && sooner(&heap[child + 1], &heap[child])) {
+        if (child + 1 < heap_count &&
+            sooner(&heap[child + 1], &heap[child])) {
             child++;
         }
         if (!sooner(&heap[child], &heap[i])) {
@@ -136,7 +139,9 @@ void sim_tell(int host, const char *fmt, ...)
 {
     char *line = story[story_count++ % STORY];
     int n = snprintf(line, LINE, "%9.3f s  %-7s", (double)sim_now / 1e9,
-                     host == 0 ? "host a" : host == 1 ? "host b" : "");
+                     host == 0   ? "host a"
+                     : host == 1 ? "host b"
+                                 : "");
     va_list ap;
 
     va_start(ap, fmt);
@@ -170,8 +175,8 @@ static ft_ns some_pause(void)
 {
     static const int ms[] = { 20, 300, 700, 790, 850, 950, 1100, 2500, 6000 };
 
-    return ms[sim_random(sizeof ms / sizeof *ms)] * MS
-           + sim_between(0, 60 * MS);
+    return ms[sim_random(sizeof ms / sizeof *ms)] * MS +
+           sim_between(0, 60 * MS);
 }
 
 static void host_down(int h)
@@ -214,8 +219,8 @@ static void misfortune(void)
     case 0:
         if (hosts[h].up) {
             host_down(h);
-            sim_after(sim_between(500 * MS, 4000 * MS), host_back, h, NULL,
-                      0, 0);
+            sim_after(sim_between(500 * MS, 4000 * MS), host_back, h, NULL, 0,
+                      0);
         }
         break;
     case 1:
@@ -248,8 +253,8 @@ static void misfortune(void)
     case 7:
         sim_tell(-1, "the network is cut");
         net.cut = true;
-        sim_after(sim_between(50 * MS, 5000 * MS), network_back, 0, NULL,
-                  0, 0);
+        sim_after(sim_between(50 * MS, 5000 * MS), network_back, 0, NULL, 0,
+                  0);
         break;
     case 8:
         sim_tell(-1, "connections are reset");
@@ -261,15 +266,15 @@ static void misfortune(void)
     case 10:
         sim_tell(-1, "the storage does not answer");
         storage_up = false;
-        sim_after(sim_between(100 * MS, 6000 * MS), storage_back, 0, NULL,
-                  0, 0);
+        sim_after(sim_between(100 * MS, 6000 * MS), storage_back, 0, NULL, 0,
+                  0);
         break;
     case 11:
         storage_slow_until = sim_now + sim_between(0, 5000 * MS);
         break;
     case 12:
-        if (hosts[h].agent.alive && hosts[h].agent.role == PRIMARY
-            && sim_chance(3000)) {
+        if (hosts[h].agent.alive && hosts[h].agent.role == PRIMARY &&
+            sim_chance(3000)) {
             sim_tell(h, "an operator unprotects");
             agent_pri_event(h, PRI_EV_UNPROTECT, 0);
         } else if (hosts[h].qemu.mode == REPLAYS && sim_chance(5000)) {
@@ -356,9 +361,10 @@ int main(int argc, char **argv)
         }
     }
     printf("# %llu protections, %llu failovers, %llu times alone by grant, "
-           "%llu outputs\n", (unsigned long long)stat_protected,
-           (unsigned long long)stat_failovers,
-           (unsigned long long)stat_alone, (unsigned long long)stat_outputs);
+           "%llu outputs\n",
+           (unsigned long long)stat_protected,
+           (unsigned long long)stat_failovers, (unsigned long long)stat_alone,
+           (unsigned long long)stat_outputs);
     printf("ok 1 - seeds %llu to %llu keep the promises\n1..1\n",
            (unsigned long long)first, (unsigned long long)last);
     return 0;

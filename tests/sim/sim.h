@@ -57,17 +57,17 @@ struct page {
 
 struct qemu {
     enum mode mode;
-    uint64_t life;         /* changes when it dies */
-    uint64_t generation;   /* recorded or replayed, or lived through */
+    uint64_t life;       /* changes when it dies */
+    uint64_t generation; /* recorded or replayed, or lived through */
     uint64_t pair;
-    uint64_t committed;    /* RECORDS: last batch */
-    uint64_t executed;     /* REPLAYS */
-    uint64_t diverged_at;  /* REPLAYS: it will; 0: no */
-    uint64_t off_at;       /* RECORDS: position of the power-off entry */
-    bool orphaned;         /* recording without an agent: gate shut */
-    ft_ns stopped_until;   /* SIGSTOP, or the host stands still */
+    uint64_t committed;   /* RECORDS: last batch */
+    uint64_t executed;    /* REPLAYS */
+    uint64_t diverged_at; /* REPLAYS: it will; 0: no */
+    uint64_t off_at;      /* RECORDS: position of the power-off entry */
+    bool orphaned;        /* recording without an agent: gate shut */
+    ft_ns stopped_until;  /* SIGSTOP, or the host stands still */
     struct page page;
-    uint64_t held[HELD];   /* positions that outputs are bound to */
+    uint64_t held[HELD]; /* positions that outputs are bound to */
     unsigned held_count;
 };
 
@@ -79,7 +79,7 @@ struct record {
 
 /* A message, or an event of the driver, that waits for its agent. */
 struct item {
-    bool pri;              /* for which core */
+    bool pri; /* for which core */
     struct pri_event pe;
     struct bak_event be;
 };
@@ -92,19 +92,18 @@ struct agent {
     struct bak bak;
     struct tas tas;
     uint64_t pair;
-    uint64_t link;         /* this side's connection; 0: closed */
+    uint64_t link; /* this side's connection; 0: closed */
     ft_ns stopped_until;
     struct item queue[QUEUE];
     unsigned first, count;
     bool draining;
-    uint64_t received;     /* BACKUP: batches in memory */
-    ft_ns vmlink_last;     /* QEMU's words keep their order */
-    struct record seen;    /* what the last read of the record told */
-    bool late;             /* stopped between a decision and its effects */
+    uint64_t received;  /* BACKUP: batches in memory */
+    ft_ns vmlink_last;  /* QEMU's words keep their order */
+    struct record seen; /* what the last read of the record told */
+    bool late;          /* stopped between a decision and its effects */
     struct pri_update pri_late;
     struct bak_update bak_late;
 };
-
 
 struct host {
     bool up;
@@ -116,9 +115,9 @@ struct host {
 };
 
 struct network {
-    bool cut;              /* partition */
-    ft_ns spike_until;     /* slow for a while */
-    ft_ns last[HOSTS];     /* arrival of the last message to host h: order */
+    bool cut;          /* partition */
+    ft_ns spike_until; /* slow for a while */
+    ft_ns last[HOSTS]; /* arrival of the last message to host h: order */
 };
 
 extern struct host hosts[HOSTS];

@@ -39,7 +39,7 @@
 enum { FRAME = 65536 + 64, QUEUE = 16384 };
 
 struct frame {
-    uint64_t due;               /* CLOCK_MONOTONIC, ns */
+    uint64_t due; /* CLOCK_MONOTONIC, ns */
     size_t size;
     int to;
     unsigned char *bytes;
@@ -108,7 +108,7 @@ static void put(int fd, const unsigned char *bytes, size_t size)
 
             poll(&p, 1, 10);
         } else if (errno != EINTR) {
-            return;                     /* the link is down: lost */
+            return; /* the link is down: lost */
         }
     }
 }

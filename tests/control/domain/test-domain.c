@@ -13,13 +13,16 @@
 #define EMULATOR "/usr/libexec/lockstep/qemu-system-x86_64"
 
 static const struct dom_options plain_options = {
-    .emulator = EMULATOR, .run_dir = "/run/lockstep", .shift = -1,
+    .emulator = EMULATOR,
+    .run_dir = "/run/lockstep",
+    .shift = -1,
 };
 
 static xmlDoc *load(const char *name)
 {
-    g_autofree char *path = g_test_build_filename(
-        G_TEST_DIST, "tests", "control", "domain", "domains", name, NULL);
+    g_autofree char *path = g_test_build_filename(G_TEST_DIST, "tests",
+                                                  "control", "domain",
+                                                  "domains", name, NULL);
     g_autofree char *text = NULL;
     struct ft_err err = { 0 };
     xmlDoc *doc;
@@ -47,19 +50,24 @@ static char *canonical(const xmlNode *n)
         g_string_append(out, (const char *)n->content);
         return g_string_free(out, FALSE);
     }
-    if (n->type != XML_ELEMENT_NODE)
+    if (n->type != XML_ELEMENT_NODE) {
         return g_string_free(out, FALSE);
-    for (xmlAttr *a = n->properties; a; a = a->next)
-        g_ptr_array_add(parts, g_strdup_printf(
-            " @%s='%s'", (const char *)a->name,
-            dom_attr(n, (const char *)a->name)));
-    for (xmlNode *c = n->children; c; c = c->next)
+    }
+    for (xmlAttr *a = n->properties; a; a = a->next) {
+        g_ptr_array_add(parts,
+                        g_strdup_printf(" @%s='%s'", (const char *)a->name,
+                                        dom_attr(n, (const char *)a->name)));
+    }
+    for (xmlNode *c = n->children; c; c = c->next) {
         g_ptr_array_add(parts, canonical(c));
-    if (parts->len)
+    }
+    if (parts->len) {
         qsort(parts->pdata, parts->len, sizeof(void *), by_text);
+    }
     g_string_append_printf(out, "<%s", (const char *)n->name);
-    for (guint i = 0; i < parts->len; i++)
+    for (guint i = 0; i < parts->len; i++) {
         g_string_append(out, parts->pdata[i]);
+    }
     g_string_append_printf(out, "/%s>", (const char *)n->name);
     return g_string_free(out, FALSE);
 }
@@ -88,18 +96,20 @@ static bool said(const struct dom_report *r, const char *object,
 {
     for (size_t i = 0; i < r->n; i++) {
         if (!strcmp(r->line[i].object, object) &&
-            strstr(r->line[i].text, text))
+            strstr(r->line[i].text, text)) {
             return true;
+        }
     }
     return false;
 }
 
 static void dump(const struct dom_report *r)
 {
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = 0; i < r->n; i++) {
         g_test_message("%s: %s%s%s", r->line[i].object, r->line[i].text,
                        r->line[i].action ? ": " : "",
                        r->line[i].action ? r->line[i].action : "");
+    }
 }
 
 static void prepares_a_plain_domain(void)
@@ -118,10 +128,10 @@ static void prepares_a_plain_domain(void)
                     "none");
     g_assert_cmpstr(dom_attr(at(doc, "devices/controller"), "model"), ==,
                     "none");
-    g_assert_cmpstr(dom_attr(at(doc, "devices/interface/driver"), "name"),
-                    ==, "qemu");
-    g_assert_cmpstr(dom_attr(at(doc, "devices/disk/driver"),
-                             "error_policy"), ==, "report");
+    g_assert_cmpstr(dom_attr(at(doc, "devices/interface/driver"), "name"), ==,
+                    "qemu");
+    g_assert_cmpstr(dom_attr(at(doc, "devices/disk/driver"), "error_policy"),
+                    ==, "report");
     line = dom_child(dom_commandline(doc), "arg");
     g_assert_cmpstr(dom_attr(line, "value"), ==, "-icount");
     line = dom_next(line);
@@ -237,8 +247,9 @@ static void virt_install(void)
     g_assert_nonnull(at(doc, "cpu/topology"));
     for (xmlNode *n = at(doc, "devices/controller"); n; n = dom_next(n)) {
         g_assert_false(dom_attr_is(n, "type", "virtio-serial"));
-        if (dom_attr_is(n, "type", "usb"))
+        if (dom_attr_is(n, "type", "usb")) {
             g_assert_cmpstr(dom_attr(n, "model"), ==, "none");
+        }
     }
     dom_report_clear(&r);
     g_assert_cmpint(dom_is_prepared(doc, &o, &r), ==, DOM_PREPARED);
@@ -323,20 +334,23 @@ static void refuses_each_by_name(void)
     g_assert_cmpint(dom_prepare(doc, &o, &r), ==, -1);
     dump(&r);
     for (size_t i = 0; i < G_N_ELEMENTS(refusal); i++) {
-        if (!said(&r, refusal[i].object, refusal[i].reason))
+        if (!said(&r, refusal[i].object, refusal[i].reason)) {
             g_error("no refusal of %s for %s", refusal[i].object,
                     refusal[i].reason);
+        }
     }
-    for (size_t i = 0; i < r.n; i++)
+    for (size_t i = 0; i < r.n; i++) {
         g_assert_nonnull(r.line[i].action);
+    }
     g_assert_cmpuint(r.count[DOM_REFUSED], ==, G_N_ELEMENTS(refusal));
     g_assert_cmpuint(r.count[DOM_CHANGED], ==, 0);
     dom_report_clear(&r);
     o.remove = true;
     g_assert_cmpint(dom_prepare(doc, &o, &r), ==, -1);
-    for (size_t i = 0; i < G_N_ELEMENTS(refusal); i++)
+    for (size_t i = 0; i < G_N_ELEMENTS(refusal); i++) {
         g_assert_cmpint(said(&r, refusal[i].object, refusal[i].reason), ==,
                         !refusal[i].removable);
+    }
     dom_report_clear(&r);
     dom_free(doc);
 }
@@ -365,9 +379,10 @@ static void facts_and_replica(void)
     before = canonical_doc(doc);
     dom_to_replica(doc);
     dom_to_replica(doc);
-    for (n = dom_child(dom_commandline(doc), "arg"); n; n = dom_next(n))
+    for (n = dom_child(dom_commandline(doc), "arg"); n; n = dom_next(n)) {
         count += dom_attr_is(n, "value", "-incoming") ||
-            dom_attr_is(n, "value", "defer");
+                 dom_attr_is(n, "value", "defer");
+    }
     g_assert_cmpint(count, ==, 2);
     dom_to_definition(doc);
     after = canonical_doc(doc);
@@ -391,7 +406,8 @@ static void settings_live_in_metadata(void)
     g_assert_cmpstr(q.backup, ==, "hostb");
     g_assert_cmpstr(q.arbiter, ==, "file:/srv/a&b");
     text = dom_print_protection(&p);
-    g_assert_cmpstr(text, ==, "<protection backup=\"hostb\" "
+    g_assert_cmpstr(text, ==,
+                    "<protection backup=\"hostb\" "
                     "arbiter=\"file:/srv/a&amp;b\"/>");
     dom_set_protection(doc, NULL);
     g_assert_false(dom_get_protection(doc, &q));
@@ -412,9 +428,10 @@ static void bad_xml_is_an_error(void)
 
 int main(int argc, char **argv)
 {
-    if (!g_getenv("G_TEST_SRCDIR"))
-        g_setenv("G_TEST_SRCDIR", g_getenv("top_srcdir")
-                 ? g_getenv("top_srcdir") : ".", TRUE);
+    if (!g_getenv("G_TEST_SRCDIR")) {
+        g_setenv("G_TEST_SRCDIR",
+                 g_getenv("top_srcdir") ? g_getenv("top_srcdir") : ".", TRUE);
+    }
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/domain/prepare-plain", prepares_a_plain_domain);
     g_test_add_func("/domain/idempotent", second_time_changes_nothing);

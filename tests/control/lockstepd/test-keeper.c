@@ -24,10 +24,22 @@
 #define RUNS .try = KEEPER_TRY_RUNS
 
 /* Ends of rows. */
-#define IN(...) { .now = 100 * S, __VA_ARGS__ }
-#define DO(KIND) { .kind = KEEPER_##KIND }
-#define TIDY_UP(...) { .kind = KEEPER_TIDY_UP, __VA_ARGS__ }
-#define END_PART(...) { .kind = KEEPER_END_PART, .end = true, __VA_ARGS__ }
+#define IN(...)                                                              \
+    {                                                                        \
+        .now = 100 * S, __VA_ARGS__                                          \
+    }
+#define DO(KIND)                                                             \
+    {                                                                        \
+        .kind = KEEPER_##KIND                                                \
+    }
+#define TIDY_UP(...)                                                         \
+    {                                                                        \
+        .kind = KEEPER_TIDY_UP, __VA_ARGS__                                  \
+    }
+#define END_PART(...)                                                        \
+    {                                                                        \
+        .kind = KEEPER_END_PART, .end = true, __VA_ARGS__                    \
+    }
 #define REPLICA_ENDS .destroy = true, .forget = true, .end = true
 #define SHOWN(word) .last = FT_PAIR_##word
 #define NOTE(WHAT) .note = KEEPER_NOTE_##WHAT
@@ -38,30 +50,30 @@ static const struct row {
     struct keeper_action want;
 } rows[] = {
     /* ---- a guest that runs alone gets a new backup ---- */
-    { "alone and wanted: a new backup",
-      IN(PRIMARY, SAYS(ALONE)), DO(MAKE_BACKUP) },
+    { "alone and wanted: a new backup", IN(PRIMARY, SAYS(ALONE)),
+      DO(MAKE_BACKUP) },
     { "went live, made permanent, and wanted: a new backup",
       IN(PRIMARY, SAYS(LIVE)), DO(MAKE_BACKUP) },
-    { "... not while one is being made",
-      IN(PRIMARY, SAYS(ALONE), RUNS), DO(WAIT) },
+    { "... not while one is being made", IN(PRIMARY, SAYS(ALONE), RUNS),
+      DO(WAIT) },
     { "... not while a command works on it",
       IN(PRIMARY, SAYS(ALONE), .busy = true), DO(WAIT) },
     { "... not when nobody wants one",
       IN(.role = FT_ROLE_PRIMARY, SAYS(ALONE)), DO(WAIT) },
     { "... not while the user ends the pair",
       IN(PRIMARY, SAYS(ALONE), .stopped = true), DO(WAIT) },
-    { "... not while the agents are at it",
-      IN(PRIMARY, SAYS(CLONING)), DO(WAIT) },
-    { "... nor while the arbiter is asked",
-      IN(PRIMARY, SAYS(ARBITRATING)), DO(WAIT) },
-    { "a state of another version: hands off",
-      IN(PRIMARY, SAYS(UNKNOWN)), DO(WAIT) },
-    { "an agent that has not said anything yet",
-      IN(PRIMARY, MUTE), DO(WAIT) },
+    { "... not while the agents are at it", IN(PRIMARY, SAYS(CLONING)),
+      DO(WAIT) },
+    { "... nor while the arbiter is asked", IN(PRIMARY, SAYS(ARBITRATING)),
+      DO(WAIT) },
+    { "a state of another version: hands off", IN(PRIMARY, SAYS(UNKNOWN)),
+      DO(WAIT) },
+    { "an agent that has not said anything yet", IN(PRIMARY, MUTE),
+      DO(WAIT) },
     { "a try that failed: its reason is told",
       IN(PRIMARY, SAYS(ALONE), FAILED), DO(NOTE_FAILURE) },
-    { "... also when the agent has died meanwhile",
-      IN(PRIMARY, GONE, FAILED), DO(NOTE_FAILURE) },
+    { "... also when the agent has died meanwhile", IN(PRIMARY, GONE, FAILED),
+      DO(NOTE_FAILURE) },
     { "... not when it was protected all the same",
       IN(PRIMARY, SAYS(PROTECTED), FAILED), DO(RECORD_PROTECTED) },
     { "... not when the user has ended it",
@@ -81,8 +93,7 @@ static const struct row {
     { "... also before its agent says anything",
       IN(BACKUP, MUTE, .unsaved = true), DO(SAVE) },
     { "... not while a command works on it",
-      IN(PRIMARY, SAYS(PROTECTED), .unsaved = true, .busy = true),
-      DO(WAIT) },
+      IN(PRIMARY, SAYS(PROTECTED), .unsaved = true, .busy = true), DO(WAIT) },
 
     /* ---- a replica that went live is made permanent ---- */
     { "a replica says live: does libvirt say that it runs?",
@@ -93,8 +104,8 @@ static const struct row {
       IN(BACKUP, SAYS(ALONE), .runs = KEEPER_YES), DO(TAKE_OVER) },
     { "it is paused, or libvirtd does not answer: later",
       IN(BACKUP, SAYS(LIVE), .runs = KEEPER_NO), DO(WAIT) },
-    { "a command is at work: later",
-      IN(BACKUP, SAYS(LIVE), .busy = true), DO(WAIT) },
+    { "a command is at work: later", IN(BACKUP, SAYS(LIVE), .busy = true),
+      DO(WAIT) },
 
     /* ---- a replica that nobody will fill ---- */
     { "a replica that waits for its primary: is that still so?",
@@ -107,16 +118,15 @@ static const struct row {
       DO(ASK_LIBVIRT) },
     { "the command that makes it is at work",
       IN(BACKUP, SAYS(ALONE), .unused = true, .busy = true), DO(WAIT) },
-    { "one that is being filled is left alone",
-      IN(BACKUP, SAYS(CLONING)), DO(WAIT) },
+    { "one that is being filled is left alone", IN(BACKUP, SAYS(CLONING)),
+      DO(WAIT) },
 
     /* ---- what is over is tidied up ---- */
     { "a fenced replica", IN(BACKUP, SAYS(FENCED)),
       TIDY_UP(REPLICA_ENDS, SHOWN(FENCED), NOTE(REPLICA)) },
     { "a replica that diverged", IN(BACKUP, SAYS(DIVERGED)),
       TIDY_UP(REPLICA_ENDS, SHOWN(DIVERGED), NOTE(REPLICA)) },
-    { "a replica whose pair was ended by agreement",
-      IN(BACKUP, SAYS(ENDED)),
+    { "a replica whose pair was ended by agreement", IN(BACKUP, SAYS(ENDED)),
       TIDY_UP(REPLICA_ENDS, SHOWN(NONE), NOTE(REASON)) },
     { "a fenced primary: the guest is the other host's",
       IN(PRIMARY, SAYS(FENCED)),
@@ -125,8 +135,8 @@ static const struct row {
       TIDY_UP(.end = true, SHOWN(ENDED), NOTE(REASON)) },
     { "an agent without a part any more is asked to quit",
       IN(NOBODY, SAYS(ALONE)), DO(TIDY_UP) },
-    { "... and one whose pair had ended before",
-      IN(NOBODY, SAYS(ENDED)), DO(TIDY_UP) },
+    { "... and one whose pair had ended before", IN(NOBODY, SAYS(ENDED)),
+      DO(TIDY_UP) },
     { "not while a command works on it",
       IN(BACKUP, SAYS(FENCED), .busy = true), DO(WAIT) },
     { "an idle agent is a command's while that works",
@@ -136,14 +146,14 @@ static const struct row {
     { "no part: nothing to follow", IN(NOBODY, GONE), DO(RESIGN) },
     { "a part: does its QEMU run?", IN(PRIMARY, GONE), DO(ASK_KERNEL) },
     { "... also on the backup's host", IN(BACKUP, GONE), DO(ASK_KERNEL) },
-    { "QEMU runs: a new agent",
-      IN(PRIMARY, GONE, .qemu = KEEPER_YES), DO(START_AGENT) },
+    { "QEMU runs: a new agent", IN(PRIMARY, GONE, .qemu = KEEPER_YES),
+      DO(START_AGENT) },
     { "the replica's QEMU runs: a new agent",
       IN(BACKUP, GONE, .qemu = KEEPER_YES), DO(START_AGENT) },
     { "a command starts and ends agents as it needs",
       IN(PRIMARY, GONE, .busy = true), DO(WAIT) },
-    { "... so nobody resigns meanwhile",
-      IN(NOBODY, GONE, .busy = true), DO(WAIT) },
+    { "... so nobody resigns meanwhile", IN(NOBODY, GONE, .busy = true),
+      DO(WAIT) },
     { "neither agent nor replica: its part is over",
       IN(BACKUP, GONE, .qemu = KEEPER_NO),
       END_PART(.forget = true, SHOWN(OFF), NOTE(REPLICA)) },
@@ -165,11 +175,11 @@ static void expect(const char *name, const struct keeper_action *have,
 {
     if (have->kind != want->kind || have->destroy != want->destroy ||
         have->end != want->end || have->forget != want->forget ||
-        have->last != want->last || have->note != want->note)
-        g_error("%s: %s, end %d forget %d destroy %d last '%s' note %d",
-                name, keeper_action_name(have->kind), have->end,
-                have->forget, have->destroy, ft_pair_state_name(have->last),
-                have->note);
+        have->last != want->last || have->note != want->note) {
+        g_error("%s: %s, end %d forget %d destroy %d last '%s' note %d", name,
+                keeper_action_name(have->kind), have->end, have->forget,
+                have->destroy, ft_pair_state_name(have->last), have->note);
+    }
 }
 
 static void each_situation(void)
@@ -216,8 +226,9 @@ static void the_other_hosts_return_ends_the_wait(void)
     struct keeper_core k = { 0 };
     struct keeper_input poked = { PRIMARY, SAYS(ALONE), .poked = true };
 
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 6; i++) {
         at(&k, alone_failed, 100);
+    }
     g_assert_cmpint(at(&k, alone, 101), ==, KEEPER_WAIT);
     g_assert_cmpint(at(&k, poked, 101), ==, KEEPER_MAKE_BACKUP);
     /* and the next wait is a short one again */
@@ -237,8 +248,9 @@ static void a_later_loss_begins_anew(void)
     const struct keeper_input protected = { PRIMARY, SAYS(PROTECTED) };
     const struct keeper_input quiet = { PRIMARY, GONE, .busy = true };
 
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 6; i++) {
         at(&k, alone_failed, 100);
+    }
     /* An agent that is started again changes nothing about the wait. */
     g_assert_cmpint(at(&k, quiet, 101), ==, KEEPER_WAIT);
     g_assert_cmpint(at(&k, alone, 102), ==, KEEPER_WAIT);
@@ -277,7 +289,7 @@ static void an_agent_that_does_not_start_is_started_again(void)
 static void the_other_host_of_a_pair_is_told(void)
 {
     g_assert_true(keeper_announces(1, "hostb"));
-    g_assert_false(keeper_announces(0, "hostb"));   /* never protected */
+    g_assert_false(keeper_announces(0, "hostb")); /* never protected */
     g_assert_false(keeper_announces(1, ""));
 }
 
@@ -322,10 +334,11 @@ static void check(const struct keeper_input *in,
                   const struct keeper_action *a)
 {
     bool alone_here = in->agent == KEEPER_AGENT_SAYS &&
-        ft_pair_is_alone(in->state);
+                      ft_pair_is_alone(in->state);
 
-    if (in->busy)
+    if (in->busy) {
         g_assert_cmpint(a->kind, ==, KEEPER_WAIT);
+    }
     switch (a->kind) {
     case KEEPER_MAKE_BACKUP:
         g_assert_true(in->role == FT_ROLE_PRIMARY && in->wanted &&
@@ -362,8 +375,9 @@ static void check(const struct keeper_input *in,
     default:
         g_assert_cmpint(a->kind, ==, KEEPER_WAIT);
     }
-    if (a->forget)   /* what a primary's host knows of a pair is kept */
+    if (a->forget) { /* what a primary's host knows of a pair is kept */
         g_assert_cmpint(in->role, ==, FT_ROLE_BACKUP);
+    }
 }
 
 /* Ask until there is an action; no question comes twice. */
@@ -391,27 +405,40 @@ static void every_situation_comes_to_an_action(void)
     bool seen[KEEPER_ACTION_COUNT] = { false };
     unsigned n = 0;
 
-    for (unsigned agent = 0; agent < 3; agent++)
-        for (unsigned state = 0; state < FT_PAIR_COUNT; state++)
-            for (unsigned role = 0; role < 3; role++)
-                for (unsigned try = 0; try < 3; try++)
-                    for (unsigned bits = 0; bits < 64; bits++)
+    for (unsigned agent = 0; agent < 3; agent++) {
+        for (unsigned state = 0; state < FT_PAIR_COUNT; state++) {
+            for (unsigned role = 0; role < 3; role++) {
+                for (unsigned try = 0; try < 3; try++) {
+                    for (unsigned bits = 0; bits < 64; bits++) {
                         for (unsigned answers = 0; answers < 6; answers++) {
                             struct keeper_input in = {
-                                .now = 100 * S, .role = role,
-                                .agent = agent, .state = state, .try = try,
-                                .wanted = bits & 1, .stopped = bits & 2,
-                                .busy = bits & 4, .unsaved = bits & 8,
-                                .unused = bits & 16, .poked = bits & 32,
+                                .now = 100 * S,
+                                .role = role,
+                                .agent = agent,
+                                .state = state,
+                                .try = try,
+                                .wanted = bits & 1,
+                                .stopped = bits & 2,
+                                .busy = bits & 4,
+                                .unsaved = bits & 8,
+                                .unused = bits & 16,
+                                .poked = bits & 32,
                             };
 
                             seen[one_round(in, answers)] = true;
                             n++;
                         }
+                    }
+                }
+            }
+        }
+    }
     g_assert_cmpuint(n, ==, 3 * 11 * 3 * 3 * 64 * 6);
-    for (unsigned a = KEEPER_WAIT; a < KEEPER_ACTION_COUNT; a++)
-        if (!seen[a])
+    for (unsigned a = KEEPER_WAIT; a < KEEPER_ACTION_COUNT; a++) {
+        if (!seen[a]) {
             g_error("no situation leads to %s", keeper_action_name(a));
+        }
+    }
 }
 
 int main(int argc, char **argv)

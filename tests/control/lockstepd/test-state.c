@@ -46,8 +46,10 @@ static void what_is_saved_is_loaded(void)
     struct ctl *c = new_ctl();
     g_autofree char *run = g_strdup_printf("%s/run/vm/%s", dir, UUID);
     const struct vm_pair pair = {
-        .id = "0123456789abcdef0123456789abcdef", .peer = "hostb",
-        .arbiter = "file:/a", .generation = 7,
+        .id = "0123456789abcdef0123456789abcdef",
+        .peer = "hostb",
+        .arbiter = "file:/a",
+        .generation = 7,
     };
     struct ft_err err = { 0 };
     struct vm_info i;
@@ -183,8 +185,10 @@ static void a_command_waits_for_the_end_of_another(void)
 /* `unprotect` ends a pair that is being made, on the primary's host alone. */
 static void what_is_wanted_is_stopped_and_comes_back(void)
 {
-    const struct vm_pair pair = { .id = "00", .peer = "hostb",
-                                  .arbiter = "file:/a", .generation = 3 };
+    const struct vm_pair pair = { .id = "00",
+                                  .peer = "hostb",
+                                  .arbiter = "file:/a",
+                                  .generation = 3 };
     struct vm *vm = vm_new(UUID, NULL);
     struct vm_info was, i;
 
@@ -308,8 +312,9 @@ static void says_of_build_id(const char *text, gssize n, const char *says)
     struct ft_err err = { 0 };
     char id[PROOF_BUILD_ID] = "";
 
-    if (text)
+    if (text) {
         g_assert_true(g_file_set_contents(path, text, n, NULL));
+    }
     if (proof_build_id(emulator, id, &err) < 0) {
         g_assert_nonnull(strstr(err.text, path));
         g_assert_nonnull(strstr(err.text, says));
@@ -356,8 +361,9 @@ int main(int argc, char **argv)
     {
         g_autofree char *clean = g_strdup_printf("rm -rf '%s'", dir);
 
-        if (system(clean) != 0)
+        if (system(clean) != 0) {
             return 1;
+        }
     }
     return rc;
 }

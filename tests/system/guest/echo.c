@@ -130,7 +130,7 @@ int main(int argc, char **argv)
     struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(7) };
     int one = 1, used = 0, listener, fd;
 
-    signal(SIGPIPE, SIG_IGN);    /* a client may go before its reply comes */
+    signal(SIGPIPE, SIG_IGN); /* a client may go before its reply comes */
     disk = open(argc > 1 ? argv[1] : "/dev/vda", O_RDWR | O_DIRECT | O_DSYNC);
     listener = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
