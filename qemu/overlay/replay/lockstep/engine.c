@@ -339,8 +339,8 @@ void lockstep_register_part(LockstepPart *part)
         if (part->callback)
 
 /* All of them do it. */
-#define PARTS_DO(callback)                                                  \
-    void lockstep_parts_##callback(void)                                    \
+#define PARTS_DO(function, callback)                                        \
+    void function(void)                                                     \
     {                                                                       \
         LockstepPart *p;                                                    \
                                                                             \
@@ -350,8 +350,8 @@ void lockstep_register_part(LockstepPart *part)
     }
 
 /* All of them can, or the first that cannot says why. */
-#define PARTS_ASK(callback)                                                 \
-    bool lockstep_parts_##callback(Error **errp)                            \
+#define PARTS_ASK(function, callback)                                       \
+    bool function(Error **errp)                                             \
     {                                                                       \
         LockstepPart *p;                                                    \
                                                                             \
@@ -363,13 +363,13 @@ void lockstep_register_part(LockstepPart *part)
         return true;                                                        \
     }
 
-PARTS_ASK(can_attach)
-PARTS_DO(start_record)
-PARTS_DO(start_replay)
-PARTS_ASK(probe)
-PARTS_ASK(open)
-PARTS_DO(go_alone)
-PARTS_DO(announce)
+PARTS_ASK(lockstep_parts_can_attach, can_attach)
+PARTS_DO(lockstep_parts_start_record, start_record)
+PARTS_DO(lockstep_parts_start_replay, start_replay)
+PARTS_ASK(lockstep_parts_probe, probe)
+PARTS_ASK(lockstep_parts_open, open)
+PARTS_DO(lockstep_parts_go_alone, go_alone)
+PARTS_DO(lockstep_parts_announce, announce)
 
 unsigned lockstep_parts_live(void)
 {

@@ -3,10 +3,10 @@
  * Lockstep: is the replica still the same?
  *
  * Now and then the recorder writes a digest of the vCPU's registers, of time
- * and of some pages of memory, at the vCPU's loop top; the replica compares. The
- * pages go round, so that each is looked at every few minutes. What the guest
- * sends out is compared besides (event.c), so a replica that differs is found
- * at the latest when the difference would be seen.
+ * and of some pages of memory, at the vCPU's loop top; the replica compares.
+ * The pages go round, so that each is looked at every few minutes. What the
+ * guest sends out is compared besides (event.c), so a replica that differs is
+ * found at the latest when the difference would be seen.
  *
  * rule 2
  */

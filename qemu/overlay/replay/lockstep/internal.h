@@ -27,7 +27,7 @@
 #include "lockstep/wire.h"
 #include "phase.h"
 
-/* ---- engine.c ------------------------------------------------------------- */
+/* ---- engine.c ----------------------------------------------------------- */
 
 typedef struct LockstepEngine {
     bool enabled;          /* -object was seen; constant from configure on */
