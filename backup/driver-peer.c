@@ -4,7 +4,10 @@
  *
  * lockstepd hands over sockets whose preamble named this VM. Until TLS and
  * HELLO have passed such a connection is only one of a few pending ones, so
- * that a stranger cannot take the primary's place.
+ * that a stranger cannot take the primary's place. The clone's connection
+ * waits, paused, until QEMU listens; then a relay carries its stream.
+ *
+ * paper, 3.1; rule 8
  */
 #include "backup/driver-internal.h"
 
