@@ -13,8 +13,8 @@ unsigned generations = GENERATIONS;
 
 /* Generation 2 meets a smaller adversary, since it is explored beside every
  * remainder of generation 1: window 1, no stop before the page, no operator,
- * no divergence, no failing clone, disk or fence, no early proof of the disk, a
- * cut goes both ways. */
+ * no divergence or power-off, no failing connection, clone, disk or fence, no
+ * early proof of the disk, no heartbeat that is heard, a cut goes both ways. */
 static bool is_small(unsigned g)
 {
     return g == GENERATIONS;
