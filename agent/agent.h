@@ -12,6 +12,7 @@
  *   main.c        start, options, signals
  *   vm.c          the vmlink's life, which driver there is, commands
  *   sock.c        agent.sock: commands of lockstepd, events to it
+ *   jsonserver.c  ... as JSON lines, in a loop
  *   status.c      the status object
  *   privileges.c  what it gives up at its start
  *

@@ -6,8 +6,8 @@
  * raised, after what it reports has been received: an older time would shorten
  * the promise that an acknowledgement makes.
  *
- * rule 4: it asks the arbiter for the backup's side; rule 6: the time from which
- * the promise counts
+ * rule 4: it asks the arbiter for the backup's side
+ * rule 6: the time from which the promise counts
  */
 #include "backup/driver-internal.h"
 

@@ -80,7 +80,7 @@
     E(BAK_EV_CLOSED,         "closed", BAK_ANY)                            \
     /* From our QEMU. LOADED: VL_LOADED. LOAD_FAILED: VL_FAILED for        \
      * VL_INCOMING. EXECUTED{position}: the replica has executed up to it; \
-     * raised when it has caught up, else every 100 ms, and only after all \
+     * raised when the driver looks and it has moved, and only after all   \
      * that the vmlink held when the page was read. DISK{ok}: VL_DISK.     \
      * WENT_LIVE: VL_LIVE. LIVE_FAILED: VL_FAILED for VL_GO_LIVE.          \
      * DIVERGED: VL_DIVERGED. POWERED_OFF: VL_ENDED. QEMU_DIED: the        \

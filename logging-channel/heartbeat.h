@@ -6,8 +6,8 @@
  * of the sender's incarnation}, and the first 16 bytes of HMAC-SHA256 over
  * both, with the key that HELLO carried inside TLS. Accepted: right size and
  * format, right MAC, this pair and generation, the peer's nonce, a number
- * higher than any before. All else is counted and dropped: a stranger's
- * datagram is no news of the peer and no reason to close anything.
+ * higher than any before. All else is dropped: a stranger's datagram is no
+ * news of the peer and no reason to close anything.
  */
 #ifndef LC_HEARTBEAT_H
 #define LC_HEARTBEAT_H

@@ -65,8 +65,8 @@ void ft_host_begin(struct ft_host *h);
 void ft_host_over(struct ft_host *h);
 /* QEMU could not do what it was told. */
 void ft_host_failed(struct ft_host *h, const struct lc_vl_failed *f);
-/* The reason as the status shows it: why, the detail when there is a why (it may
- * be empty), and what keeps the arbiter from an answer. */
+/* The reason as the status shows it: why, the detail when there is a why (it
+ * may be empty), and what keeps the arbiter from an answer. */
 void ft_host_reason(const struct ft_host *h, const char *why,
                     char out[FT_REASON_TEXT]);
 

@@ -5,8 +5,8 @@
  * Both drivers (primary/driver.h, backup/driver.h) fill the same struct; the
  * agent turns it into the status that people and lockstepd see.
  */
-#ifndef FT_HOST_PAIR_H
-#define FT_HOST_PAIR_H
+#ifndef FT_ROLE_PAIR_H
+#define FT_ROLE_PAIR_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -8,8 +8,8 @@
  * thread of the process, so nothing of it can send or write any more (except
  * what it had already submitted to the kernel).
  */
-#ifndef FT_HOST_VMLINK_H
-#define FT_HOST_VMLINK_H
+#ifndef FT_ROLE_VMLINK_H
+#define FT_ROLE_VMLINK_H
 
 #include <ev.h>
 #include <stdbool.h>

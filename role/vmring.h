@@ -6,8 +6,8 @@
  * descriptors to QEMU with VL_CLONE or VL_INCOMING. The memfd is sealed, so
  * that neither side can shrink it under the other.
  */
-#ifndef FT_HOST_VMRING_H
-#define FT_HOST_VMRING_H
+#ifndef FT_ROLE_VMRING_H
+#define FT_ROLE_VMRING_H
 
 #include "common/ring.h"
 #include "common/host/err.h"

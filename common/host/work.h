@@ -4,8 +4,8 @@
  *
  * For name look-up and for storage that may hang (NFS). The jobs of one
  * worker run in order, one at a time. A job that hangs holds up those
- * behind it, never the loop; its user sets a timer of its own and gives up on the
- * answer, not on the job.
+ * behind it, never the loop; its user sets a timer of its own and gives up on
+ * the answer, not on the job.
  */
 #ifndef FT_HOST_WORK_H
 #define FT_HOST_WORK_H
