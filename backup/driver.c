@@ -27,7 +27,11 @@ static void bak_on_decided(struct tas_driver *f, enum tas_op op,
     struct bak_driver *d = arg;
     bool won = result == TAS_RES_WON;
 
-    (void)f, (void)op, (void)generation;
+    (void)f, (void)generation;
+    if (op == TAS_OP_PREPARE) {
+        bak_raise_kind(d, BAK_EV_PREPARED);
+        return;
+    }
     ft_host_mark(&d->host, "arbitration %s", won ? "won" : "lost");
     bak_raise(d, (struct bak_event){ .kind = BAK_EV_ARBITRATED, .ok = won });
 }
@@ -180,6 +184,9 @@ static void bak_carry_out(struct bak_driver *d, const struct bak_effect *e)
         break;
     case BAK_DO_PROBE_DISK:
         probe(d);
+        break;
+    case BAK_DO_PREPARE_TAKE:
+        tas_driver_begin(d->host.arbiter, TAS_OP_PREPARE, e->generation);
         break;
     case BAK_DO_ARBITRATE:
         ft_host_mark(&d->host, "arbitration begun%s",

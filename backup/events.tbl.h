@@ -13,7 +13,8 @@
 #define BAK_STATES(S)                                                      \
     /* No primary has come yet. */                                         \
     S(BAK_ST_WAITING,       "waiting",       FT_PAIR_CLONING)              \
-    /* QEMU takes the stream; entries are received and acknowledged. */    \
+    /* QEMU takes the stream; entries are received and acknowledged.       \
+     * Meanwhile the arbiter is made ready for this side. */               \
     S(BAK_ST_LOADING,       "loading",       FT_PAIR_CLONING)              \
     /* The replica executes. It may not contend: the primary still runs    \
      * without our grant. */                                               \
@@ -95,6 +96,8 @@
     E(BAK_EV_DIVERGED,       "diverged", BAK_ANY)                          \
     E(BAK_EV_POWERED_OFF,    "powered-off", BAK_ANY)                       \
     E(BAK_EV_QEMU_DIED,      "qemu-died", BAK_ANY)                         \
+    /* PREPARED: answer to PREPARE_TAKE. */                                \
+    E(BAK_EV_PREPARED,       "prepared", BAK_ANY)                          \
     /* ARBITRATED{ok}: answer to ARBITRATE; ok: won. An unknown result is  \
      * no answer. PEER_FENCED{ok}: answer to FENCE_PEER; not ok: failed or \
      * unknown. */                                                         \
@@ -130,6 +133,9 @@
     F(BAK_DO_CLOSE,               "close")                                 \
     /* VL_PROBE. -> DISK, also when it cannot be sent. One at a time. */   \
     F(BAK_DO_PROBE_DISK,          "probe-disk")                            \
+    /* Make at the arbiter what the test-and-set of {generation} needs, so \
+     * that it can be made when the storage is full. -> PREPARED */        \
+    F(BAK_DO_PREPARE_TAKE,        "prepare-take")                          \
     /* Test-and-set free({generation}) -> owned by us. -> ARBITRATED.      \
      * {relinquished}: it runs beside the go-live, for the record. */      \
     F(BAK_DO_ARBITRATE,           "arbitrate")                             \

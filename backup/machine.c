@@ -63,6 +63,13 @@ static void bak_close(struct bak *b, struct bak_update *up)
     }
 }
 
+static void bak_stop_preparing(struct bak *b, struct bak_update *up)
+{
+    if (b->state == BAK_ST_LOADING && !b->prepared) {
+        bak_do(up, BAK_DO_STOP_ARBITER);
+    }
+}
+
 /* The replica has no future. next: what follows when it is reaped. */
 static void bak_kill(struct bak *b, enum bak_state next, enum bak_reason why,
                      struct bak_update *up)
@@ -70,6 +77,7 @@ static void bak_kill(struct bak *b, enum bak_state next, enum bak_reason why,
     if (b->state == BAK_ST_ARBITRATING) {
         bak_do(up, BAK_DO_STOP_ARBITER);
     }
+    bak_stop_preparing(b, up);
     b->reason = why;
     b->state = next;
     b->until = 0;
@@ -366,6 +374,7 @@ static void bak_qemu_died(struct bak *b, const struct bak_event *ev,
     case BAK_ST_LOADED:
     case BAK_ST_PROTECTED:
         b->reason = BAK_WHY_QEMU_DIED;
+        bak_stop_preparing(b, up);
         bak_relinquish(b, ev->now, up);
         break;
     case BAK_ST_DIVERGED:
@@ -434,6 +443,17 @@ static void bak_retry(struct bak *b, struct bak_update *up)
 }
 
 /* ---- rule 8: announced protection --------------------------------------- */
+
+/* LOADED says that this side could take the guest over: the replica executes,
+ * and what the test-and-set needs is made, so that a storage which fills up
+ * later cannot stand in its way. */
+static void bak_loaded(struct bak *b, struct bak_update *up)
+{
+    if (b->state == BAK_ST_LOADING && b->loaded && b->prepared) {
+        b->state = BAK_ST_LOADED;
+        bak_do(up, BAK_DO_SEND_LOADED)->position = b->received;
+    }
+}
 
 /* A backup may contend only after it received PROTECTED, and all that was
  * sent before it. */
@@ -541,6 +561,7 @@ void bak_step(struct bak *b, const struct bak_event *ev,
             bak_agree(b, ev);
             bak_beat(b, ev->now, up);
             bak_do(up, BAK_DO_LOAD);
+            bak_do(up, BAK_DO_PREPARE_TAKE)->generation = b->generation;
         }
         break;
     case BAK_EV_HEARD:
@@ -589,10 +610,12 @@ void bak_step(struct bak *b, const struct bak_event *ev,
         bak_peer_lost(b, ev->now, BAK_WHY_PEER_CLOSED, up);
         break;
     case BAK_EV_LOADED:
-        if (b->state == BAK_ST_LOADING) {
-            b->state = BAK_ST_LOADED;
-            bak_do(up, BAK_DO_SEND_LOADED)->position = b->received;
-        }
+        b->loaded = true;
+        bak_loaded(b, up);
+        break;
+    case BAK_EV_PREPARED:
+        b->prepared = true;
+        bak_loaded(b, up);
         break;
     case BAK_EV_LOAD_FAILED:
         if (b->state == BAK_ST_LOADING) {

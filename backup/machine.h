@@ -43,7 +43,7 @@ struct bak_event {
 struct bak_effect {
     enum bak_effect_kind kind;
     bool relinquished;   /* ARBITRATE */
-    uint64_t generation; /* ARBITRATE, BECOME_PRIMARY */
+    uint64_t generation; /* PREPARE_TAKE, ARBITRATE, BECOME_PRIMARY */
     uint64_t position;   /* SEND_*, GO_LIVE */
     ft_ns stamp;         /* SEND_ACK */
 };
@@ -61,6 +61,8 @@ struct bak {
     enum bak_state state;
     enum bak_reason reason;
     uint64_t generation;
+    bool loaded;       /* LOADING: LOADED received */
+    bool prepared;     /* LOADING: PREPARED received */
     bool announced;    /* PROTECTED received: may contend */
     bool relinquished; /* the primary's RELINQUISH received */
     bool open;         /* the channel */

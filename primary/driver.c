@@ -25,6 +25,11 @@ static void pri_on_decided(struct tas_driver *f, enum tas_op op,
     struct pri_driver *d = arg;
 
     (void)f;
+    if (op == TAS_OP_PREPARE) {
+        pri_raise(d, (struct pri_event){ .kind = PRI_EV_PREPARED,
+                                         .generation = generation });
+        return;
+    }
     if (op == TAS_OP_FREE) {
         pri_raise(d, (struct pri_event){ .kind = PRI_EV_FREED,
                                          .generation = generation,
@@ -136,6 +141,9 @@ static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
         break;
     case PRI_DO_SHUT_GATE:
         pri_shut_gate(d);
+        break;
+    case PRI_DO_PREPARE_TAKE:
+        tas_driver_begin(d->host.arbiter, TAS_OP_PREPARE, e->generation);
         break;
     case PRI_DO_WRITE_FREE:
         tas_driver_begin(d->host.arbiter, TAS_OP_FREE, e->generation);

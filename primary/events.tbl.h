@@ -16,7 +16,8 @@
     /* The channel is being opened. QEMU knows nothing yet; gate free. */  \
     S(PRI_ST_CONNECTING,    "connecting",    FT_PAIR_CLONING)              \
     /* QEMU copies its state; from CLONED on it records. Gate free: the    \
-     * backup may not contend, so outputs need no one's leave. */          \
+     * backup may not contend, so outputs need no one's leave. Meanwhile   \
+     * the arbiter is made ready for both sides. */                        \
     S(PRI_ST_CLONING,       "cloning",       FT_PAIR_CLONING)              \
     /* The clone was given up before it was complete; QEMU has not yet     \
      * said how that ended. Gate free. */                                  \
@@ -109,10 +110,12 @@
                              PRI_B(GOING_ALONE) | PRI_B(ENDED))            \
     E(PRI_EV_POWERED_OFF,    "powered-off", PRI_ANY)                       \
     E(PRI_EV_QEMU_DIED,      "qemu-died", PRI_ANY)                         \
-    /* From the arbiter. FREED{generation, ok}: answer to WRITE_FREE; not  \
+    /* From the arbiter. PREPARED{generation}: answer to PREPARE_TAKE.     \
+     * FREED{generation, ok}: answer to WRITE_FREE; not                    \
      * ok: another record stands there. ARBITRATED{generation, ok}: answer \
      * to ARBITRATE; ok: won. An unknown result is no answer: the driver   \
      * tries again for ever. */                                            \
+    E(PRI_EV_PREPARED,       "prepared", PRI_ANY)                          \
     E(PRI_EV_FREED,          "freed", PRI_ANY)                             \
     E(PRI_EV_ARBITRATED,     "arbitrated", PRI_ANY)                        \
     /* pri_deadline() has come. Too early or too often does no harm. */    \
@@ -139,6 +142,9 @@
     F(PRI_DO_SEND_ENTRIES,        "send-entries")                          \
     /* Store SHUT in the gate word now, then -> SHUT. */                   \
     F(PRI_DO_SHUT_GATE,           "shut-gate")                             \
+    /* Make at the arbiter what the test-and-set of {generation} needs, so \
+     * that it can be made when the storage is full. -> PREPARED */        \
+    F(PRI_DO_PREPARE_TAKE,        "prepare-take")                          \
     /* Put free({generation}) on record. -> FREED. Replaces what the       \
      * arbiter was asked before. */                                        \
     F(PRI_DO_WRITE_FREE,          "write-free")                            \

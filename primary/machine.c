@@ -72,7 +72,7 @@ static void pri_shut(struct pri *p, struct pri_update *up)
 static void pri_leave_pair(struct pri *p)
 {
     p->next = 0;
-    p->loaded = p->shut = p->orphan = false;
+    p->loaded = p->prepared = p->shut = p->orphan = false;
     p->sent = p->acked = p->awaited = 0;
     p->stamp = p->lease_until = p->until = 0;
 }
@@ -253,6 +253,13 @@ static void pri_arbitrated(struct pri *p, const struct pri_event *ev,
     }
 }
 
+/* The arbiter is still at work for a pair that binds no one yet. */
+static bool pri_asks_arbiter(const struct pri *p)
+{
+    return p->state == PRI_ST_FREEING ||
+           (p->state == PRI_ST_CLONING && !p->prepared);
+}
+
 /* The peer's RELINQUISH frees us as well. The claim goes on beside it, so that
  * no cold start finds the record free. */
 static void pri_relinquished(struct pri *p, struct pri_update *up)
@@ -342,7 +349,8 @@ static void pri_qemu_died(struct pri *p, const struct pri_event *ev,
     if (IN(p, LINKED | PRI_B(CONNECTING))) {
         pri_do(up, PRI_DO_CLOSE);
     }
-    if (IN(p, PRI_B(FREEING) | PRI_B(RECLAIMING) | PRI_B(ARBITRATING))) {
+    if (pri_asks_arbiter(p) ||
+        IN(p, PRI_B(RECLAIMING) | PRI_B(ARBITRATING))) {
         pri_do(up, PRI_DO_STOP_ARBITER);
     }
     pri_leave_pair(p);
@@ -356,6 +364,11 @@ static void pri_qemu_died(struct pri *p, const struct pri_event *ev,
  * free(g+1) is on record, PROTECTED is sent, the gate opens under the Output
  * Rule. In this order, each step after the one before is known to be done.
  *
+ * What either side needs to take g+1 is made at the arbiter while the guest is
+ * copied: a storage that fills up later, which the guests' own images do, cannot
+ * keep a protected guest from being live somewhere. The backup says LOADED when
+ * it is ready for that.
+ *
  * While the gate is shut the guest's clients wait for the sake of a backup
  * that does not protect it yet: `hold` bounds that. Nobody is bound so far, so
  * beyond it the clone is given up.
@@ -367,6 +380,7 @@ static void pri_start_clone(struct pri *p, const struct pri_event *ev,
     p->heard = p->logged = ev->now;
     pri_beat(p, ev->now, up);
     pri_do(up, PRI_DO_START_CLONE)->generation = p->next;
+    pri_do(up, PRI_DO_PREPARE_TAKE)->generation = p->next;
 }
 
 static void pri_announce(struct pri *p, const struct pri_event *ev,
@@ -374,7 +388,8 @@ static void pri_announce(struct pri *p, const struct pri_event *ev,
 {
     struct pri_effect *e;
 
-    if (p->state == PRI_ST_CLONING && p->recording && p->loaded) {
+    if (p->state == PRI_ST_CLONING && p->recording && p->loaded &&
+        p->prepared) {
         p->state = PRI_ST_DRAINING;
         p->until = ev->now + p->timing.hold;
         p->shut = false;
@@ -415,7 +430,7 @@ static void pri_abort_clone(struct pri *p, enum pri_reason why,
         pri_do(up, PRI_DO_SEND_CLONE_FAILED);
     }
     pri_do(up, PRI_DO_CLOSE);
-    if (p->state == PRI_ST_FREEING) {
+    if (pri_asks_arbiter(p)) {
         pri_do(up, PRI_DO_STOP_ARBITER);
     }
     if (copying) {
@@ -454,7 +469,7 @@ static void pri_powered_off(struct pri *p, const struct pri_event *ev,
             pri_do(up, PRI_DO_SEND_CLONE_FAILED);
         }
         pri_do(up, PRI_DO_CLOSE);
-        if (p->state == PRI_ST_FREEING) {
+        if (pri_asks_arbiter(p)) {
             pri_do(up, PRI_DO_STOP_ARBITER);
         }
         if (p->recording) {
@@ -635,6 +650,9 @@ void pri_step(struct pri *p, const struct pri_event *ev,
             p->reason = PRI_WHY_CLONE;
             pri_do(up, PRI_DO_SEND_CLONE_FAILED);
             pri_do(up, PRI_DO_CLOSE);
+            if (pri_asks_arbiter(p)) {
+                pri_do(up, PRI_DO_STOP_ARBITER);
+            }
         }
         if (p->state != PRI_ST_ENDED) {
             pri_alone(p);
@@ -658,6 +676,12 @@ void pri_step(struct pri *p, const struct pri_event *ev,
         break;
     case PRI_EV_QEMU_DIED:
         pri_qemu_died(p, ev, up);
+        break;
+    case PRI_EV_PREPARED:
+        if (p->state == PRI_ST_CLONING && ev->generation == p->next) {
+            p->prepared = true;
+            pri_announce(p, ev, up);
+        }
         break;
     case PRI_EV_FREED:
         if (p->state == PRI_ST_RECLAIMING &&

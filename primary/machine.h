@@ -34,7 +34,7 @@ enum pri_gate { PRI_GATE_FREE, PRI_GATE_SHUT, PRI_GATE_RULE };
 struct pri_event {
     enum pri_event_kind kind;
     ft_ns now;
-    uint64_t generation; /* PROTECT, ORPHAN, FREED, ARBITRATED */
+    uint64_t generation; /* PROTECT, ORPHAN, PREPARED, FREED, ARBITRATED */
     uint64_t position;   /* ACK, LOG, SHUT, POWERED_OFF, LOADED */
     ft_ns stamp;         /* ACK: 0, or one that SEND_ENTRIES carried */
     bool ok;             /* FREED, ARBITRATED */
@@ -67,6 +67,7 @@ struct pri {
     uint64_t highest;       /* ever used: a new one must be above */
     bool recording;         /* QEMU records for `next` or `generation` */
     bool loaded;            /* LOADED received */
+    bool prepared;          /* PREPARED received, for `next` */
     bool shut;              /* SHUT received since SHUT_GATE */
     bool orphan;
     bool powered_off;

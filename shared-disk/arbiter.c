@@ -34,6 +34,28 @@ static void tas_read(struct tas *t, ft_ns now, struct tas_update *up)
     tas_do(up, TAS_DO_READ)->number = ++t->number;
 }
 
+/* A preparation needs no read: what is made for g takes no part until TAKE,
+ * and that one looks. */
+static void tas_prepare(struct tas *t, ft_ns now, struct tas_update *up)
+{
+    struct tas_effect *e = tas_do(up, TAS_DO_PREPARE);
+
+    t->state = TAS_ST_PREPARING;
+    t->until = now + t->timing.io;
+    t->attempts++;
+    e->number = ++t->number;
+    e->generation = t->generation;
+}
+
+static void tas_attempt(struct tas *t, ft_ns now, struct tas_update *up)
+{
+    if (t->op == TAS_OP_PREPARE) {
+        tas_prepare(t, now, up);
+    } else {
+        tas_read(t, now, up);
+    }
+}
+
 /* Rule 4: an error or a time-out is unknown, so try again, for ever. */
 static void tas_pause(struct tas *t, ft_ns now)
 {
@@ -152,7 +174,7 @@ void tas_step(struct tas *t, const struct tas_event *ev,
         t->generation = ev->generation;
         t->result = TAS_RES_NONE;
         t->attempts = 0;
-        tas_read(t, ev->now, up);
+        tas_attempt(t, ev->now, up);
         break;
     case TAS_EV_STOP:
         t->op = TAS_OP_NONE;
@@ -169,12 +191,22 @@ void tas_step(struct tas *t, const struct tas_event *ev,
             tas_wrote(t, ev, up);
         }
         break;
+    case TAS_EV_PREPARED:
+        if (t->state != TAS_ST_PREPARING || ev->number != t->number) {
+            break;
+        }
+        if (ev->status == TAS_OK) {
+            tas_over(t, TAS_RES_DONE, up);
+        } else {
+            tas_pause(t, ev->now);
+        }
+        break;
     case TAS_EV_TIMEOUT:
         if (ev->now < tas_deadline(t)) {
             break;
         }
         if (t->state == TAS_ST_PAUSING) {
-            tas_read(t, ev->now, up);
+            tas_attempt(t, ev->now, up);
         } else {
             tas_pause(t, ev->now);
         }
@@ -184,12 +216,14 @@ void tas_step(struct tas *t, const struct tas_event *ev,
     }
 }
 
+static bool is_at_work(const struct tas *t)
+{
+    return t->state != TAS_ST_IDLE && t->state != TAS_ST_OVER;
+}
+
 ft_ns tas_deadline(const struct tas *t)
 {
-    return t->state == TAS_ST_READING || t->state == TAS_ST_TRYING ||
-                   t->state == TAS_ST_PAUSING
-             ? t->until
-             : FT_NEVER;
+    return is_at_work(t) ? t->until : FT_NEVER;
 }
 
 void tas_init(struct tas *t, const struct tas_timing *timing)
@@ -200,8 +234,7 @@ void tas_init(struct tas *t, const struct tas_timing *timing)
 
 const char *tas_invariant(const struct tas *t)
 {
-    bool at_work = t->state == TAS_ST_READING || t->state == TAS_ST_TRYING ||
-                   t->state == TAS_ST_PAUSING;
+    bool at_work = is_at_work(t);
 
     if (at_work && t->op == TAS_OP_NONE) {
         return "only an operation reads or writes";
@@ -209,7 +242,8 @@ const char *tas_invariant(const struct tas *t)
     if (at_work && t->result != TAS_RES_NONE) {
         return "an operation has one result";
     }
-    if (t->result == TAS_RES_WON && t->op == TAS_OP_FREE) {
+    if (t->result == TAS_RES_WON && t->op != TAS_OP_TAKE &&
+        t->op != TAS_OP_NONE) {
         return "only a test-and-set is won";
     }
     return NULL;

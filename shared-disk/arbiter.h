@@ -11,6 +11,8 @@
  *   TAS_OP_FREE  put free(g) on record. Answers DONE, or TAKEN when a record
  *                of g or above stands there that is not our free(g).
  *   TAS_OP_TAKE  free(g) -> owned(g, me). Answers WON or LOST.
+ *   TAS_OP_PREPARE  make what TAKE of g needs, so that a storage that is full
+ *                by then does not stand in its way. Answers DONE.
  *
  * There is no other answer: an error, a time-out, an absent or an old record
  * is *unknown*, and it is tried again for ever. Every attempt begins with a
@@ -34,6 +36,7 @@
     S(TAS_ST_READING, "reading") /* a read is awaited */                   \
     S(TAS_ST_TRYING,  "trying")  /* a compare-and-write is awaited: may    \
                                     land late */                           \
+    S(TAS_ST_PREPARING, "preparing") /* an answer to PREPARE is awaited */ \
     S(TAS_ST_PAUSING, "pausing") /* unknown: reads again at `until` */     \
     S(TAS_ST_OVER,    "over")    /* RESULT was given */
 
@@ -44,6 +47,7 @@
     E(TAS_EV_STOP)    /* drops it; a write may still land */               \
     E(TAS_EV_READ)    /* {number, status, seen}: answers DO_READ */        \
     E(TAS_EV_WROTE)   /* {number, status}: answers DO_WRITE */             \
+    E(TAS_EV_PREPARED) /* {number, status}: answers DO_PREPARE */          \
     E(TAS_EV_TIMEOUT) /* tas_deadline() has come */
 
 /* F(NAME, name) */
@@ -53,6 +57,8 @@
     /* Atomically: when the record still is {expect}, replace it by        \
      * {desired, generation} for this pair. -> WROTE */                    \
     F(TAS_DO_WRITE,  "write")                                              \
+    /* Make what TAKE of {generation} needs. -> PREPARED */                \
+    F(TAS_DO_PREPARE, "prepare")                                           \
     /* The operation's {result}. */                                        \
     F(TAS_DO_RESULT, "result")
 /* clang-format on */
@@ -61,7 +67,7 @@ enum tas_state { TAS_STATES(FT_NAME) TAS_ST_COUNT };
 enum tas_event_kind { TAS_EVENTS(FT_NAME) TAS_EV_COUNT };
 enum tas_effect_kind { TAS_EFFECTS(FT_NAME) TAS_DO_COUNT };
 
-enum tas_op { TAS_OP_NONE, TAS_OP_FREE, TAS_OP_TAKE };
+enum tas_op { TAS_OP_NONE, TAS_OP_FREE, TAS_OP_TAKE, TAS_OP_PREPARE };
 enum tas_status {
     TAS_OK,         /* done for certain */
     TAS_MISCOMPARE, /* WRITE: the record is another; nothing was written */
@@ -90,17 +96,17 @@ struct tas_event {
     ft_ns now;
     enum tas_op op;         /* BEGIN */
     uint64_t generation;    /* BEGIN */
-    uint32_t number;        /* READ, WROTE */
-    enum tas_status status; /* READ, WROTE */
+    uint32_t number;        /* READ, WROTE, PREPARED */
+    enum tas_status status; /* READ, WROTE, PREPARED */
     struct tas_record seen; /* READ with TAS_OK */
 };
 
 struct tas_effect {
     enum tas_effect_kind kind;
-    uint32_t number;          /* READ, WRITE */
+    uint32_t number;          /* READ, WRITE, PREPARE */
     struct tas_record expect; /* WRITE: what the last READ told */
     enum tas_kind desired;    /* WRITE: FREE, or OWNED by me */
-    uint64_t generation;      /* WRITE */
+    uint64_t generation;      /* WRITE, PREPARE */
     enum tas_result result;   /* RESULT */
 };
 

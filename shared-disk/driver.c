@@ -37,7 +37,9 @@ static bool under_way(const struct tas_driver *d)
 
 static const char *op_name(enum tas_op op)
 {
-    return op == TAS_OP_TAKE ? "test-and-set" : "free record";
+    return op == TAS_OP_TAKE ? "test-and-set"
+         : op == TAS_OP_FREE ? "free record"
+                             : "preparation for the test-and-set";
 }
 
 static void over(struct tas_driver *d, enum tas_result result)
@@ -124,7 +126,7 @@ static void on_timer(struct ft_timer *t, void *arg)
         ft_timer_at(&d->timer, tas_deadline(&d->core));
         return;
     }
-    if (d->core.state == TAS_ST_READING || d->core.state == TAS_ST_TRYING) {
+    if (d->core.state != TAS_ST_PAUSING) {
         note_trouble(d, "arbiter: the storage does not answer");
     }
     arbiter_step(d, &ev);

@@ -19,6 +19,7 @@
 #include "common/host/id.h"
 
 #define MARK_TEXT "lockstep arbiter 1 "
+#define TAKE_PREFIX ".take."
 
 struct tas_file_faults tas_file_faults;
 
@@ -49,19 +50,26 @@ const char *tas_file_dir(const char *uri, struct ft_err *err)
 
 /* ---- the mark ---- */
 
-static int sync_folder(const char *path, struct ft_err *err)
+static int sync_path(const char *path, bool folder, struct ft_err *err)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | (folder ? O_DIRECTORY : 0));
+    int rc;
 
     if (fd < 0) {
         return ft_err_sys(err, errno, "arbiter %s", path);
     }
     rc = do_fsync(fd);
     if (rc < 0) {
-        ft_err_sys(err, errno, "arbiter %s: cannot sync the folder", path);
+        ft_err_sys(err, errno, "arbiter %s: cannot sync%s", path,
+                   folder ? " the folder" : "");
     }
     close(fd);
     return rc;
+}
+
+static int sync_folder(const char *path, struct ft_err *err)
+{
+    return sync_path(path, true, err);
 }
 
 /* A new file with these bytes, on the storage when 0 is returned. */
@@ -473,21 +481,68 @@ static enum tas_status link_private(const char *private, const char *folder,
     return TAS_UNKNOWN;
 }
 
+static int write_record(const char *path, enum tas_kind kind, uint64_t g,
+                        const struct tas_who *who, struct ft_err *err)
+{
+    uint8_t bytes[TAS_BLOCK_SIZE];
+    struct tas_block b;
+
+    tas_block_make(&b, kind, g, who->vm, who->pair, who->side, who->nonce,
+                   who->host);
+    tas_block_encode(&b, bytes);
+    return write_file(path, bytes, sizeof(bytes), err);
+}
+
+/* The private file with which a side takes g. It is the side's, whichever
+ * agent made it, as the grant is. */
+static void take_path(char *to, size_t cap, const char *folder, uint64_t g,
+                      const struct tas_who *who)
+{
+    char pair[FT_HEX_TEXT];
+
+    ft_hex(pair, who->pair);
+    snprintf(to, cap, "%s/" TAKE_PREFIX "%" PRIu64 ".%s-%u", folder, g, pair,
+             who->side);
+}
+
+/* It stands there whole, and lasting: nothing more need be made to take g. */
+static int ready_take(const char *path, uint64_t g, const struct tas_who *who,
+                      struct ft_err *err)
+{
+    uint8_t bytes[TAS_BLOCK_SIZE + 1];
+    struct tas_block b;
+    ssize_t n = read_file(path, bytes, sizeof(bytes), err);
+
+    if (n >= 0 && !tas_block_decode(&b, bytes, (size_t)n) &&
+        b.generation == g && !memcmp(b.vm, who->vm, 16) &&
+        tas_block_look(&b, who->pair, who->side).mine) {
+        return sync_path(path, false, err);
+    }
+    if (n >= 0) {
+        unlink(path); /* a crash left a part of it */
+    } else if (err->code != ENOENT) {
+        return -1;
+    }
+    return write_record(path, TAS_OWNED, g, who, err);
+}
+
 /* Add one file, if its name is still to be had. */
 static enum tas_status add_record(const char *folder, enum tas_kind kind,
                                   uint64_t g, const struct tas_who *who,
                                   struct ft_err *err)
 {
-    uint8_t bytes[TAS_BLOCK_SIZE];
     char private[TAS_PATH_TEXT];
-    struct tas_block b;
     enum tas_status status;
+    int rc;
 
-    tas_block_make(&b, kind, g, who->vm, who->pair, who->side, who->nonce,
-                   who->host);
-    tas_block_encode(&b, bytes);
-    private_path(private, sizeof(private), folder);
-    if (write_file(private, bytes, sizeof(bytes), err) < 0) {
+    if (kind == TAS_OWNED) {
+        take_path(private, sizeof(private), folder, g, who);
+        rc = ready_take(private, g, who, err);
+    } else {
+        private_path(private, sizeof(private), folder);
+        rc = write_record(private, kind, g, who, err);
+    }
+    if (rc < 0) {
         return TAS_UNKNOWN;
     }
     status = link_private(private, folder, kind, g, who, err);
@@ -496,7 +551,10 @@ static enum tas_status add_record(const char *folder, enum tas_kind kind,
     if (status != TAS_UNKNOWN && sync_folder(folder, err) < 0) {
         status = TAS_UNKNOWN;
     }
-    unlink(private);
+    /* The storage may be full by the next try. */
+    if (kind == TAS_FREE || status != TAS_UNKNOWN) {
+        unlink(private);
+    }
     return status;
 }
 
@@ -509,6 +567,23 @@ static int make_vm_folder(const char *dir, const char *folder,
     return errno == EEXIST
              ? 0
              : ft_err_sys(err, errno, "arbiter %s: cannot make", folder);
+}
+
+/* Rule 4: the storage may be full when a host is lost, so what a take needs is
+ * made while the pair is. */
+int tas_file_prepare(const char *dir, const struct tas_who *who, uint64_t g,
+                     struct ft_err *err)
+{
+    char folder[TAS_FOLDER_TEXT], path[TAS_PATH_TEXT], id[TAS_FILE_ID];
+
+    vm_folder(folder, sizeof(folder), dir, who->vm);
+    take_path(path, sizeof(path), folder, g, who);
+    if (tas_file_id(dir, id, err) < 0 ||
+        make_vm_folder(dir, folder, err) < 0 ||
+        ready_take(path, g, who, err) < 0) {
+        return -1;
+    }
+    return sync_folder(folder, err);
 }
 
 /* Records of a generation below: those of `expect` must not be changed by

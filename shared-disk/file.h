@@ -16,6 +16,10 @@
  * Test-and-set free(g) -> owned(g, side): free.g is read (it must be there and
  * whole); a private file with the new record is written and synced; link(2)
  * gives it the name owned.g, which only one can get; the folder is synced.
+ * A side makes that private file, .take.G.PAIR-SIDE, while its pair is made:
+ * whoever fills the storage later cannot keep it from taking g, since a link
+ * needs neither an inode nor a block.
+ *
  * link(2) over NFS may have happened although it reports an error (the reply
  * was lost, the repeated request met its own success): so after any error the
  * private file's link count, then the owner in owned.g, tell what is true.
@@ -62,6 +66,9 @@ int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
 /* Make what was read lasting. An owner may find a record of its own that a
  * try wrote whose sync failed: it counts after this. */
 int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err);
+/* Make all that this side needs to take g later: then it is one link. */
+int tas_file_prepare(const char *dir, const struct tas_who *who, uint64_t g,
+                     struct ft_err *err);
 /* Compare with what a read told, and write. TAS_UNKNOWN: err says why. */
 enum tas_status tas_file_write(const char *dir, const struct tas_who *who,
                                const struct tas_record *expect,

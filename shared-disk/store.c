@@ -90,6 +90,13 @@ static void run_job(void *arg)
     j->answer.number = j->effect.number;
     if (j->effect.kind == TAS_DO_READ) {
         run_read(j);
+    } else if (j->effect.kind == TAS_DO_PREPARE) {
+        j->answer.kind = TAS_EV_PREPARED;
+        j->answer.status = tas_file_prepare(j->dir, &j->who,
+                                            j->effect.generation,
+                                            &j->answer.err) == 0
+                             ? TAS_OK
+                             : TAS_UNKNOWN;
     } else {
         j->answer.kind = TAS_EV_WROTE;
         j->answer.status = tas_file_write(j->dir, &j->who, &j->effect.expect,

@@ -28,7 +28,7 @@ struct tas_who {
 };
 
 struct tas_answer {
-    enum tas_event_kind kind; /* TAS_EV_READ or TAS_EV_WROTE */
+    enum tas_event_kind kind; /* TAS_EV_READ, _WROTE or _PREPARED */
     uint32_t number;
     enum tas_status status;
     struct tas_record seen; /* READ with TAS_OK */
@@ -45,8 +45,7 @@ struct tas_store *tas_store_open(struct ev_loop *loop, const char *uri,
                                  void (*answer)(const struct tas_answer *a,
                                                 void *arg),
                                  void *arg, struct ft_err *err);
-/* For the operations begun from now on. */
-/* Begin TAS_DO_READ or TAS_DO_WRITE. answer() follows, unless the storage
+/* Begin TAS_DO_READ, TAS_DO_WRITE or TAS_DO_PREPARE. answer() follows, unless the storage
  * hangs or a newer one took its place. Never calls answer() itself. */
 void tas_store_do(struct tas_store *s, const struct tas_effect *effect);
 /* No answer comes any more; an operation begun may still land. NULL allowed. */

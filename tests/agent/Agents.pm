@@ -25,7 +25,8 @@ my $build = $ENV{top_builddir} || ".";
 my $agent = $ENV{LOCKSTEP_AGENT} || "$build/agent/lockstep-agent";
 my $helper = $ENV{AGENT_HELPER} || "$build/tests/agent/agent-helper";
 my $fake = $ENV{FAKE_QEMU} || "$build/tests/agent/fake-qemu";
-my $uuid = "11111111-2222-3333-4444-555555555555";
+use constant UUID => "11111111-2222-3333-4444-555555555555";
+my $uuid = UUID;
 my $pki;
 my %alive;    # pid => 1: what this test started
 $SIG{PIPE} = "IGNORE";

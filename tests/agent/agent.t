@@ -360,19 +360,40 @@ subtest "the arbiter out of reach: both wait, one goes on later" => sub {
 subtest "a slow arbiter and a full window: the clone is not lost" => sub {
     my $t = Agents->new(qemu => ["payload=" . (512 << 10)]);
     $t->start;
-    rename "$t->{dir}/arbiter", "$t->{dir}/away" or die;
+    # Both sides can prepare, but what free(1) is cannot be read.
+    my $folder = "$t->{dir}/arbiter/" . Agents::UUID;
+    mkdir $folder or die;
+    mkdir "$folder/free.1" or die;
     $t->protect("hosta", "hostb", 1);
     $t->wait_for(PATIENCE, "the clone's end",
         sub { $t->log_of("hosta") =~ /draining -> freeing/ });
     kill "STOP", $t->{hostb}{qemu};
     sleep 2.5;     # longer than a peer may be silent
-    rename "$t->{dir}/away", "$t->{dir}/arbiter" or die;
+    rmdir "$folder/free.1" or die;
     $t->wait_for(PATIENCE, "PROTECTED",
         sub { $t->log_of("hosta") =~ /freeing -> announcing/ });
     kill "CONT", $t->{hostb}{qemu};
     $t->wait_state("hosta", "protected");
     $t->wait_state("hostb", "protected");
     pass("both sides are protected");
+    $t->stop;
+};
+
+subtest "an arbiter out of reach costs the guest nothing" => sub {
+    my $t = Agents->new;
+    $t->start;
+    rename "$t->{dir}/arbiter", "$t->{dir}/away" or die;
+    $t->protect("hosta", "hostb", 1);
+    for my $h ("hosta", "hostb") {
+        $t->wait_for(PATIENCE, "$h says what it waits for",
+            sub { $t->log_of($h) =~ /preparation .* is undecided: .*no mark/ });
+    }
+    my $n = $t->outputs("hosta");
+    goes_on($t, $n);
+    is($t->status("hosta")->{state}, "cloning", "not protected yet");
+    rename "$t->{dir}/away", "$t->{dir}/arbiter" or die;
+    $t->wait_state($_, "protected") for "hosta", "hostb";
+    pass("protected once it is there");
     $t->stop;
 };
 

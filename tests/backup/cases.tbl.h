@@ -31,6 +31,7 @@
     C(DIVERGED, DIVERGED, .position = 3)                                   \
     C(POWERED_OFF, POWERED_OFF, .position = 3)                             \
     C(QEMU_DIED, QEMU_DIED, .ok = true)                                    \
+    C(PREPARED, PREPARED, .ok = true)                                      \
     C(WON, ARBITRATED, .ok = true)                                         \
     C(LOST, ARBITRATED, .ok = false)                                       \
     C(PEER_FENCED, PEER_FENCED, .ok = true)                                \

@@ -41,6 +41,7 @@ static void typical(struct bak *b, enum bak_state s)
               s == BAK_ST_PROTECTED || s == BAK_ST_DIVERGED ||
               s == BAK_ST_ENDING || s == BAK_ST_RELINQUISHING;
     b->promise = NOW + 900 * MS;
+    b->prepared = s == BAK_ST_LOADING;
     b->announced = s != BAK_ST_LOADING && s != BAK_ST_LOADED;
     b->disk_ok = contends;
     b->waiting = s == BAK_ST_SUSPECTING || s == BAK_ST_FENCING_PEER ||
@@ -74,7 +75,9 @@ static struct bak_event event_at(const struct beat *b)
 
 /* clang-format off */
 #define BECOMES_PROTECTED                                                  \
-    B(10, CONNECTED, TO("loading", "send-heartbeat, load")),               \
+    B(10, CONNECTED,                                                       \
+      TO("loading", "send-heartbeat, load, prepare-take")),                \
+    B(11, PREPARED, TO("loading", "")),                                    \
     B(20, ENTRIES, .pos = 1, .stamp = 5, TO("loading", "send-ack")),       \
     B(30, LOADED, TO("loaded", "send-loaded")),                            \
     B(40, EXECUTED, .pos = 1, TO("loaded", "")),                           \
@@ -102,6 +105,33 @@ static void test_goes_live_in_order(void)
          B(990, WENT_LIVE, TO("live", "become-primary")));
 }
 
+/* A storage that is full keeps it from being a backup, while the guest still
+ * runs without one. */
+static void test_prepares_before_loaded(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct bak b;
+
+    bak_init(&b, &t, 1);
+    PLAY(&b,
+         B(10, CONNECTED,
+           TO("loading", "send-heartbeat, load, prepare-take")),
+         B(30, LOADED, TO("loading", "")),
+         B(40, PREPARED, TO("loaded", "send-loaded")));
+    bak_init(&b, &t, 2);
+    PLAY(&b,
+         B(10, CONNECTED,
+           TO("loading", "send-heartbeat, load, prepare-take")),
+         B(30, LOADED, TO("loading", "")),
+         B(40, CLOSED, TO("ended", "close, stop-arbiter, kill-qemu")));
+    bak_init(&b, &t, 3);
+    PLAY(&b,
+         B(10, CONNECTED,
+           TO("loading", "send-heartbeat, load, prepare-take")),
+         B(40, QEMU_DIED,
+           TO("relinquishing", "stop-arbiter, send-relinquish")));
+}
+
 /* I4 */
 static void test_executes_all_first(void)
 {
@@ -125,7 +155,10 @@ static void test_never_contends_before_protected(void)
     struct bak b;
 
     bak_init(&b, &t, 1);
-    PLAY(&b, B(10, CONNECTED, TO("loading", "send-heartbeat, load")),
+    PLAY(&b,
+         B(10, CONNECTED,
+           TO("loading", "send-heartbeat, load, prepare-take")),
+         B(11, PREPARED, TO("loading", "")),
          B(30, LOADED, TO("loaded", "send-loaded")),
          B(1009, TIMEOUT, TO("loaded", "send-heartbeat")),
          B(1010, TIMEOUT, TO("ended", "close, kill-qemu")));
@@ -235,7 +268,8 @@ static void test_counts_with_the_pair(void)
         bak_init(&b, &t, 1);
         hello.margin = margin * MS;
         bak_step(&b, &hello, &up);
-        PLAY(&b, B(20, ENTRIES, .pos = 1, TO("loading", "send-ack")),
+        PLAY(&b, B(15, PREPARED, TO("loading", "")),
+             B(20, ENTRIES, .pos = 1, TO("loading", "send-ack")),
              B(3019, TIMEOUT, TO("loading", "send-heartbeat")),
              B(3020, TIMEOUT, TO("ended", "close, kill-qemu")));
         /* the larger margin */
@@ -390,6 +424,8 @@ int main(int argc, char **argv)
     g_test_add_func("/backup/goes live in order", test_goes_live_in_order);
     g_test_add_func("/backup/executes all that it received first",
                     test_executes_all_first);
+    g_test_add_func("/backup/makes the arbiter ready while it loads",
+                    test_prepares_before_loaded);
     g_test_add_func("/backup/never contends before PROTECTED",
                     test_never_contends_before_protected);
     g_test_add_func("/backup/probes the disk until it can read",

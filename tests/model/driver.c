@@ -46,6 +46,11 @@ bool storage_is(const struct record *r)
     return memcmp(r, &now.w.record, sizeof(*r)) == 0;
 }
 
+bool storage_has_room(const struct slot *h, bool take)
+{
+    return !now.from->full || (take && h->prepared);
+}
+
 void storage_set(uint8_t kind, uint8_t generation, uint8_t owner)
 {
     struct record *r = &now.w.record;
@@ -105,6 +110,28 @@ static void judge(unsigned s, enum tas_op op, uint64_t generation,
     }
 }
 
+/* What the arbiter's core found out, to the role's. */
+static void tell_role(unsigned s, const struct tas *t)
+{
+    static const enum pri_event_kind pri[] = {
+        [TAS_OP_FREE] = PRI_EV_FREED,
+        [TAS_OP_TAKE] = PRI_EV_ARBITRATED,
+        [TAS_OP_PREPARE] = PRI_EV_PREPARED,
+    };
+    bool ok = t->result == TAS_RES_WON || t->result == TAS_RES_DONE;
+
+    if (now.w.slot[s].role == PRIMARY) {
+        pri_happens(s, (struct pri_event){ .kind = pri[t->op],
+                                           .generation = t->generation,
+                                           .ok = ok });
+    } else {
+        bak_happens(s, (struct bak_event){ .kind = t->op == TAS_OP_PREPARE
+                                                     ? BAK_EV_PREPARED
+                                                     : BAK_EV_ARBITRATED,
+                                           .ok = ok });
+    }
+}
+
 void tas_happens(unsigned s, struct tas_event ev)
 {
     struct slot *h = &now.w.slot[s];
@@ -152,21 +179,9 @@ void tas_happens(unsigned s, struct tas_event ev)
         if (e->kind == TAS_DO_RESULT) {
             judge(s, t.op, t.generation, e->result);
         }
-        if (e->kind == TAS_DO_RESULT && h->role == PRIMARY) {
-            bool take = t.op == TAS_OP_TAKE;
-
+        if (e->kind == TAS_DO_RESULT) {
             say("; %s: %s", host[s], tas_result_name(e->result));
-            pri_happens(s,
-                        (struct pri_event){
-                            .kind = take ? PRI_EV_ARBITRATED : PRI_EV_FREED,
-                            .generation = t.generation,
-                            .ok = e->result == TAS_RES_WON ||
-                                  e->result == TAS_RES_DONE });
-        } else if (e->kind == TAS_DO_RESULT && h->role == BACKUP) {
-            say("; %s: %s", host[s], tas_result_name(e->result));
-            bak_happens(s,
-                        (struct bak_event){ .kind = BAK_EV_ARBITRATED,
-                                            .ok = e->result == TAS_RES_WON });
+            tell_role(s, &t);
         }
     }
 }
@@ -177,6 +192,15 @@ void arbiter(unsigned s, enum tas_event_kind kind, enum tas_op op,
     tas_happens(s, (struct tas_event){ .kind = kind,
                                        .op = op,
                                        .generation = generation });
+}
+
+/* Generation 2's preparation is made at once: nothing depends on it there. */
+static void prepare_take(unsigned s, unsigned g)
+{
+    arbiter(s, TAS_EV_BEGIN, TAS_OP_PREPARE, g);
+    if (g == GENERATIONS) {
+        tas_happens(s, (struct tas_event){ .kind = TAS_EV_PREPARED });
+    }
 }
 
 /* The channel. */
@@ -264,6 +288,9 @@ static void pri_effect(unsigned s, const struct pri_effect *e,
         } else {
             page_store(s);
         }
+        break;
+    case PRI_DO_PREPARE_TAKE:
+        prepare_take(s, (unsigned)e->generation);
         break;
     case PRI_DO_WRITE_FREE:
         arbiter(s, TAS_EV_BEGIN, TAS_OP_FREE, e->generation);
@@ -397,6 +424,9 @@ static void bak_effect(unsigned s, const struct bak_effect *e)
         break;
     case BAK_DO_CLOSE:
         close_side(c, 1);
+        break;
+    case BAK_DO_PREPARE_TAKE:
+        prepare_take(s, (unsigned)e->generation);
         break;
     case BAK_DO_ARBITRATE:
         if (!(now.w.bound & 1u << (s - 1))) {

@@ -76,6 +76,17 @@ static void pri_tries(unsigned s, struct pri_event ev, const char *what)
     pri_tries(s, (struct pri_event){ .kind = PRI_EV_##KIND, __VA_ARGS__ },   \
               what)
 
+/* For good. Before PROTECTED is sent a clone only fails by it. */
+static void fill_step(void)
+{
+    begin();
+    if (now.w.record.kind == TAS_FREE && now.w.bound == 1 && !now.w.full) {
+        say("arbiter: the storage is full");
+        now.w.full = 1;
+        done();
+    }
+}
+
 /* A write that its agent has given up may still land, once. */
 static void late_writes(unsigned s, const struct slot *h)
 {
@@ -83,14 +94,16 @@ static void late_writes(unsigned s, const struct slot *h)
         struct record free_g = { TAS_FREE, (uint8_t)(i + 1), 0 };
 
         begin();
-        if ((h->late_takes & 1u << i) && storage_is(&free_g)) {
+        if ((h->late_takes & 1u << i) && storage_is(&free_g) &&
+            storage_has_room(h, true)) {
             say("arbiter: an old try of %s lands", host[s]);
             now.w.slot[s].late_takes &= (uint8_t) ~(1u << i);
             storage_set(TAS_OWNED, (uint8_t)(i + 1), (uint8_t)s);
             done();
         }
         begin();
-        if ((h->late_frees & 1u << i) && storage_is(&h->late_expect[i])) {
+        if ((h->late_frees & 1u << i) && storage_is(&h->late_expect[i]) &&
+            storage_has_room(h, false)) {
             say("arbiter: an old write of %s lands", host[s]);
             now.w.slot[s].late_frees &= (uint8_t) ~(1u << i);
             storage_set(TAS_FREE, (uint8_t)(i + 1), 0);
@@ -131,10 +144,17 @@ static void arbiter_steps(unsigned s, const struct slot *h)
                                          .same_pair = r->generation ==
                                                       h->tas_generation } });
     }
+    if (h->tas_state == TAS_ST_PREPARING && !now.from->full) {
+        begin();
+        say("arbiter: what %s needs to take its generation is made", host[s]);
+        now.w.slot[s].prepared = 1;
+        tas_happens(s, (struct tas_event){ .kind = TAS_EV_PREPARED });
+        done();
+    }
     if (h->tas_state != TAS_ST_TRYING) {
         return;
     }
-    if (h->write == ISSUED) {
+    if (h->write == ISSUED && storage_has_room(h, h->desired == TAS_OWNED)) {
         struct slot *n = &now.w.slot[s];
 
         begin();
@@ -145,7 +165,7 @@ static void arbiter_steps(unsigned s, const struct slot *h)
             storage_set(h->desired, h->write_generation, (uint8_t)s);
         }
         done();
-    } else {
+    } else if (h->write != ISSUED) {
         arbiter_answers(s,
                         (struct tas_event){ .kind = TAS_EV_WROTE,
                                             .status = h->write == LANDED
@@ -307,7 +327,8 @@ static void protect_step(unsigned s, const struct slot *h)
     unsigned g = now.from->primary[0] == 0 ? 1 : 2;
 
     if (h->pri.state != PRI_ST_ALONE || h->mode != RUNS || g > generations ||
-        h->pri.highest >= g || now.from->primary[g - 1] != 0) {
+        h->pri.highest >= g || now.from->primary[g - 1] != 0 ||
+        now.from->full) {
         return;
     }
     begin();
@@ -486,7 +507,8 @@ static void replay_steps(unsigned s, const struct slot *h)
     if (h->mode != REPLAYS) {
         return;
     }
-    if (h->bak.state == BAK_ST_LOADING && c->streamed) {
+    if (h->bak.state == BAK_ST_LOADING && c->streamed &&
+        !(h->bak.ready & 1)) {
         begin();
         say("%s's QEMU has loaded and replays", host[s]);
         BAK_(LOADED, .ok = true);
@@ -744,6 +766,7 @@ void world_successors(const struct world *w, world_each *each, void *opaque)
         say("%s's clock ticks", host[w->phase]);
         done();
     }
+    fill_step();
     for (unsigned s = 0; s < SLOTS; s++) {
         const struct slot *h = &w->slot[s];
 

@@ -25,6 +25,8 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void wrong(const char *promise);
 
 bool storage_is(const struct record *r);
+/* Every new file needs it; what was prepared for a take is there already. */
+bool storage_has_room(const struct slot *h, bool take);
 void storage_set(uint8_t kind, uint8_t generation, uint8_t owner);
 
 /* Raise an event in a core of slot s, and do what it asks for. */

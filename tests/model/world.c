@@ -40,8 +40,10 @@ enum {
     F_SHUT = 4,
     F_ORPHAN = 8,
     F_OFF = 16,
-    F_GONE = 32
+    F_GONE = 32,
+    F_PREPARED = 64
 };
+enum { READY_LOADED = 1, READY_PREPARED = 2 };
 
 void pri_thaw(struct pri *p, const struct frozen_pri *f)
 {
@@ -52,6 +54,7 @@ void pri_thaw(struct pri *p, const struct frozen_pri *f)
     p->highest = f->highest;
     p->recording = f->flags & F_RECORDING;
     p->loaded = f->flags & F_LOADED;
+    p->prepared = f->flags & F_PREPARED;
     p->shut = f->flags & F_SHUT;
     p->orphan = f->flags & F_ORPHAN;
     p->powered_off = f->flags & F_OFF;
@@ -96,6 +99,9 @@ void pri_freeze(struct frozen_pri *f, const struct pri *p)
                          (p->loaded ? F_LOADED : 0) | (p->shut ? F_SHUT : 0) |
                          (p->orphan ? F_ORPHAN : 0) |
                          (p->powered_off ? F_OFF : 0) |
+                         (p->prepared && p->state == PRI_ST_CLONING
+                              ? F_PREPARED
+                              : 0) |
                          (p->qemu_gone ? F_GONE : 0));
     switch (p->state) {
     case PRI_ST_DRAINING:
@@ -144,6 +150,8 @@ void bak_thaw(struct bak *b, const struct frozen_bak *f, unsigned generation)
         b->timing.margin = f->margin * TICK;
     }
     b->state = f->state;
+    b->loaded = f->ready & READY_LOADED;
+    b->prepared = f->ready & READY_PREPARED;
     b->announced = f->flags & F_ANNOUNCED;
     b->relinquished = f->flags & F_RELINQUISHED;
     b->open = f->flags & F_OPEN;
@@ -181,6 +189,10 @@ void bak_freeze(struct frozen_bak *f, const struct bak *b)
                          (until ? F_UNTIL : 0) |
                          (is_protected && b->proved > NOW - TICK ? F_PROVED
                                                                  : 0));
+    if (b->state == BAK_ST_LOADING) {
+        f->ready = (uint8_t)((b->loaded ? READY_LOADED : 0) |
+                             (b->prepared ? READY_PREPARED : 0));
+    }
     f->received = (uint8_t)b->received;
     f->executed = (uint8_t)b->executed;
     f->until = until ? ticks(b->until, 0, 100) : 0;
@@ -216,7 +228,8 @@ void tas_thaw(struct tas *t, const struct slot *s)
 
 void tas_freeze(struct slot *s, const struct tas *t)
 {
-    bool busy = t->state == TAS_ST_READING || t->state == TAS_ST_TRYING;
+    bool busy = t->state == TAS_ST_READING || t->state == TAS_ST_TRYING ||
+                t->state == TAS_ST_PREPARING;
 
     s->tas_state = (uint8_t)(busy ? t->state : TAS_ST_IDLE);
     s->tas_op = (uint8_t)(busy ? t->op : 0);
@@ -499,6 +512,9 @@ void world_normalise(struct world *w)
         normalise_pair(w, g);
     }
     for (unsigned s = 0; s < SLOTS; s++) {
+        if (w->record.kind == TAS_OWNED || w->primary[1] != 0) {
+            w->slot[s].prepared = w->full = 0; /* nobody needs it any more */
+        }
         normalise_late(w, &w->slot[s]);
     }
     while (turns < SLOTS && !is_timed(w, w->phase)) {

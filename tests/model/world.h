@@ -25,7 +25,7 @@
  * cut each direction of the channel, kill a QEMU or an agent, let a write to
  * the arbiter land at any later time or lose its reply, stop an agent between
  * its decision and the store into the gate's page, report a heartbeat that
- * nobody sent, power off, diverge, unprotect.
+ * nobody sent, fill the storage, power off, diverge, unprotect.
  */
 #ifndef MODEL_WORLD_H
 #define MODEL_WORLD_H
@@ -66,6 +66,7 @@ struct frozen_pri {
 struct frozen_bak {
     uint8_t state, flags, received, executed;
     uint8_t lease, margin; /* in ticks: what it counts with */
+    uint8_t ready;         /* LOADING: loaded, prepared */
     int8_t promise, heard, logged, moved, until;
 };
 struct record {
@@ -80,6 +81,7 @@ struct slot {
     uint8_t tas_state, tas_op, tas_generation, tas_highest;
     uint8_t write, desired, write_generation;
     struct record expect;
+    uint8_t prepared;   /* what a take of generation 1 needs is there */
     uint8_t late_takes; /* bit generation - 1 */
     uint8_t late_frees; /* bit generation - 1 */
     struct record late_expect[GENERATIONS];
@@ -109,6 +111,7 @@ struct world {
     struct record record;
     uint8_t primary[GENERATIONS]; /* slot + 1; 0: no such pair yet */
     uint8_t bound;                /* bit generation - 1: PROTECTED sent */
+    uint8_t full;                 /* the storage takes no new file */
     uint8_t phase;                /* whose clock ticks next */
 };
 

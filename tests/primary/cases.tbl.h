@@ -35,6 +35,8 @@
     C(WENT_ALONE, WENT_ALONE, .ok = true)                                  \
     C(POWERED_OFF, POWERED_OFF, .position = m->sent)                       \
     C(QEMU_DIED, QEMU_DIED, .ok = true)                                    \
+    C(PREPARED, PREPARED, .ok = true,                                      \
+      .generation = m->next ? m->next : m->generation)                     \
     C(FREED, FREED, .ok = true,                                            \
       .generation = m->next ? m->next : m->generation)                     \
     C(FREED_TAKEN, FREED, .ok = false,                                     \

@@ -50,7 +50,7 @@ static void typical(struct pri *p, enum pri_state s)
     }
     switch (s) {
     case PRI_ST_CLONING:
-        p->recording = true;
+        p->recording = p->prepared = true;
         break;
     case PRI_ST_DRAINING:
         p->shut = true;
@@ -117,7 +117,9 @@ static struct pri_event event_at(const struct beat *b)
 /* clang-format off */
 #define BECOMES_PROTECTED                                                  \
     B(10, PROTECT, .gen = 1, TO("connecting", "connect")),                 \
-    B(20, CONNECTED, TO("cloning", "send-heartbeat, start-clone")),        \
+    B(20, CONNECTED,                                                       \
+      TO("cloning", "send-heartbeat, start-clone, prepare-take")),         \
+    B(21, PREPARED, .gen = 1, TO("cloning", "")),                          \
     B(30, CLONED, TO("cloning", "")),                                      \
     B(40, LOG, .pos = 1, TO("cloning", "send-entries")),                   \
     B(50, LOADED, .pos = 1, TO("draining", "shut-gate")),                  \
@@ -147,7 +149,9 @@ static void test_announces_in_order(void)
  * than a silent peer, but not for ever. */
 #define BECOMES_FREEING                                                    \
     B(10, PROTECT, .gen = 1, TO("connecting", "connect")),                 \
-    B(20, CONNECTED, TO("cloning", "send-heartbeat, start-clone")),        \
+    B(20, CONNECTED,                                                       \
+      TO("cloning", "send-heartbeat, start-clone, prepare-take")),         \
+    B(21, PREPARED, .gen = 1, TO("cloning", "")),                          \
     B(30, CLONED, TO("cloning", "")),                                      \
     B(50, LOADED, .pos = 1, TO("draining", "shut-gate")),                  \
     B(900, HEARD, TO("draining", "")),                                     \
@@ -186,6 +190,22 @@ static void test_holds_outputs_for_a_while(void)
     g_assert_cmpint(p.reason, ==, PRI_WHY_PEER_SILENT);
 }
 
+/* A storage that is full costs the guest nothing: its gate stays open. */
+static void test_prepares_before_it_shuts_the_gate(void)
+{
+    struct ft_timing t = FT_TIMING_DEFAULT;
+    struct pri p;
+
+    pri_init(&p, &t, 0);
+    PLAY(&p, B(10, PROTECT, .gen = 1, TO("connecting", "connect")),
+         B(20, CONNECTED,
+           TO("cloning", "send-heartbeat, start-clone, prepare-take")),
+         B(30, CLONED, TO("cloning", "")), B(50, LOADED, TO("cloning", "")),
+         B(55, PREPARED, .gen = 9, TO("cloning", "")),
+         B(60, PREPARED, .gen = 1, TO("draining", "shut-gate")));
+    g_assert_cmpint(p.until, ==, 60 * MS + t.hold);
+}
+
 static void test_not_bound_before_protected(void)
 {
     struct ft_timing t = FT_TIMING_DEFAULT;
@@ -193,9 +213,11 @@ static void test_not_bound_before_protected(void)
 
     pri_init(&p, &t, 0);
     PLAY(&p, B(10, PROTECT, .gen = 1, TO("connecting", "connect")),
-         B(20, CONNECTED, TO("cloning", "send-heartbeat, start-clone")),
+         B(20, CONNECTED,
+           TO("cloning", "send-heartbeat, start-clone, prepare-take")),
          B(30, CLOSED,
-           TO("cancelling", "send-clone-failed, close, cancel-clone")),
+           TO("cancelling",
+              "send-clone-failed, close, stop-arbiter, cancel-clone")),
          B(40, CLONED, TO("going-alone", "go-alone")),
          B(50, WENT_ALONE, TO("alone", "")));
     g_assert_cmpuint(p.generation, ==, 0);
@@ -313,10 +335,12 @@ static void test_is_heard_from_the_welcome_on(void)
     PLAY(&p, B(20, WELCOMED, TO("connecting", "send-heartbeat")),
          B(119, TIMEOUT, TO("connecting", "")),
          B(120, TIMEOUT, TO("connecting", "send-heartbeat")),
-         B(130, CONNECTED, TO("cloning", "send-heartbeat, start-clone")));
+         B(130, CONNECTED,
+           TO("cloning", "send-heartbeat, start-clone, prepare-take")));
     g_assert_cmpint(pri_deadline(&p), ==, 230 * MS);
     PLAY(&p, B(140, CLOSED,
-               TO("cancelling", "send-clone-failed, close, cancel-clone")));
+               TO("cancelling",
+                  "send-clone-failed, close, stop-arbiter, cancel-clone")));
     g_assert_cmpint(pri_deadline(&p), ==, FT_NEVER);
 }
 
@@ -380,6 +404,8 @@ int main(int argc, char **argv)
                     test_announces_in_order);
     g_test_add_func("/primary/holds outputs for a clone, but not for ever",
                     test_holds_outputs_for_a_while);
+    g_test_add_func("/primary/makes the arbiter ready while it clones",
+                    test_prepares_before_it_shuts_the_gate);
     g_test_add_func("/primary/is not bound before PROTECTED is sent",
                     test_not_bound_before_protected);
     g_test_add_func("/primary/goes alone only with the grant",

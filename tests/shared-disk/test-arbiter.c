@@ -38,6 +38,7 @@ static const struct tas_record absent = { .kind = TAS_ABSENT };
 #define CASES(C)                                                             \
     C("begin free", BEGIN, .op = TAS_OP_FREE, .generation = 6)               \
     C("begin take", BEGIN, .op = TAS_OP_TAKE, .generation = 6)               \
+    C("begin prepare", BEGIN, .op = TAS_OP_PREPARE, .generation = 6)         \
     C("stop", STOP, .op = TAS_OP_NONE)                                       \
     C("read absent", READ, .seen = { .kind = TAS_ABSENT })                   \
     C("read free(4)", READ, .seen = FREE(4))                                 \
@@ -53,6 +54,9 @@ static const struct tas_record absent = { .kind = TAS_ABSENT };
     C("miscompare", WROTE, .status = TAS_MISCOMPARE)                         \
     C("write failed", WROTE, .status = TAS_UNKNOWN)                          \
     C("wrote too late", WROTE, .number = 1, .status = TAS_OK)                \
+    C("prepared", PREPARED, .status = TAS_OK)                                \
+    C("preparation failed", PREPARED, .status = TAS_UNKNOWN)                 \
+    C("prepared too late", PREPARED, .number = 1, .status = TAS_OK)          \
     C("time-out early", TIMEOUT, .now = NOW + 10 * MS)                       \
     C("time-out", TIMEOUT, .now = NOW + 1000 * MS)
 
@@ -69,31 +73,36 @@ static const struct {
 
 /* Generation 5 is worked on; generation 4 was seen. One column for each
  * variant above, in its order: the state that follows, then r (read), w
- * (write), or the result. "=" stays and does nothing. */
+ * (write), p (prepare), or the result. "=" stays and does nothing. */
 static const struct {
     enum tas_state state;
     enum tas_op op;
     const char *columns;
 } rows[] = {
-    { TAS_ST_IDLE, TAS_OP_NONE, "R:r R:r = = = = = = = = = = = = = = = = =" },
-    /*      begin   stop absent f4  f5    f6      mine5   theirs5 other  */
+    { TAS_ST_IDLE, TAS_OP_NONE,
+      "R:r R:r Q:p = = = = = = = = = = = = = = = = = = = =" },
+    /*      begin       stop absent f4  f5    f6      mine5   theirs5 other  */
     { TAS_ST_READING, TAS_OP_FREE,
-      "R:r R:r I: P: T:w O:done O:taken O:taken O:taken O:taken P: P: ="
-      " = = = = = P:" },
+      "R:r R:r Q:p I: P: T:w O:done O:taken O:taken O:taken O:taken P: P: ="
+      " = = = = = = = = P:" },
     { TAS_ST_READING, TAS_OP_TAKE,
-      "R:r R:r I: P: P: T:w O:lost O:won O:lost P: P: P: ="
-      " = = = = = P:" },
+      "R:r R:r Q:p I: P: P: T:w O:lost O:won O:lost P: P: P: ="
+      " = = = = = = = = P:" },
     /*                                  wrote  miscompare failed late */
     { TAS_ST_TRYING, TAS_OP_FREE,
-      "R:r R:r I: = = = = = = = = = = O:done R:r P: = = P:" },
+      "R:r R:r Q:p I: = = = = = = = = = = O:done R:r P: = = = = = P:" },
     { TAS_ST_TRYING, TAS_OP_TAKE,
-      "R:r R:r I: = = = = = = = = = = O:won R:r P: = = P:" },
+      "R:r R:r Q:p I: = = = = = = = = = = O:won R:r P: = = = = = P:" },
     { TAS_ST_PAUSING, TAS_OP_FREE,
-      "R:r R:r I: = = = = = = = = = = = = = = = R:r" },
+      "R:r R:r Q:p I: = = = = = = = = = = = = = = = = = = R:r" },
     { TAS_ST_PAUSING, TAS_OP_TAKE,
-      "R:r R:r I: = = = = = = = = = = = = = = = R:r" },
+      "R:r R:r Q:p I: = = = = = = = = = = = = = = = = = = R:r" },
+    { TAS_ST_PREPARING, TAS_OP_PREPARE,
+      "R:r R:r Q:p I: = = = = = = = = = = = = = = O:done P: = = P:" },
+    { TAS_ST_PAUSING, TAS_OP_PREPARE,
+      "R:r R:r Q:p I: = = = = = = = = = = = = = = = = = = Q:p" },
     { TAS_ST_OVER, TAS_OP_TAKE,
-      "R:r R:r I: = = = = = = = = = = = = = = = =" },
+      "R:r R:r Q:p I: = = = = = = = = = = = = = = = = = = =" },
 };
 
 static const char *describe(const struct tas *before, const struct tas *t,
@@ -104,13 +113,14 @@ static const char *describe(const struct tas *before, const struct tas *t,
     if (up->count == 0 && t->state == before->state) {
         return "=";
     }
-    g_snprintf(text, sizeof(text), "%c:", "IRTPO"[t->state]);
+    g_snprintf(text, sizeof(text), "%c:", "IRTQPO"[t->state]);
     if (up->count != 0) {
         g_assert_cmpuint(up->count, ==, 1);
         g_strlcat(text,
-                  up->effect[0].kind == TAS_DO_READ ? "r"
-                  : up->effect[0].kind == TAS_DO_WRITE
-                      ? "w"
+                  up->effect[0].kind == TAS_DO_READ    ? "r"
+                  : up->effect[0].kind == TAS_DO_WRITE ? "w"
+                  : up->effect[0].kind == TAS_DO_PREPARE
+                      ? "p"
                       : tas_result_name(up->effect[0].result),
                   sizeof(text));
     }

@@ -536,6 +536,83 @@ static void test_full(void)
     run("umount %s", dir);
 }
 
+/* I8: a side that has prepared takes by a link alone: not a block is left (tmpfs),
+ * or not an inode (ext4, on which a link needs none). False: cannot mount. */
+static bool mount_small(bool inodes)
+{
+    char command[512];
+
+    if (inodes) {
+        g_snprintf(
+            command, sizeof(command),
+            "truncate -s 1M %s/img && mkfs.ext4 -q -O ^has_journal -N 16 %s/img && "
+            "mount -o loop %s/img %s 2>/dev/null",
+            root, root, root, dir);
+    } else {
+        g_snprintf(command, sizeof(command),
+                   "mount -t tmpfs -o size=64k tmpfs %s 2>/dev/null", dir);
+    }
+    return system(command) == 0;
+}
+
+static void fill(bool inodes)
+{
+    run(inodes ? "cd %s && ! (i=0; while : > .fill$i; do i=$((i+1)); done) "
+                 "2>/dev/null && [ $(df --output=iavail . | tail -1) = 0 ]"
+               : "cd %s && ! dd if=/dev/zero of=.fill bs=4k >/dev/null 2>&1",
+        dir);
+}
+
+static void take_prepared(bool inodes)
+{
+    struct tas_who a = who(1), b = who(2), heir = who(1);
+    struct ft_err err;
+
+    fresh();
+    if (getuid() || !mount_small(inodes)) {
+        g_test_skip("needs root, to mount a small file system");
+        return;
+    }
+    g_assert_cmpint(tas_file_format(dir, false, NULL, &err), ==, 0);
+    g_assert_cmpint(tas_file_prepare(dir, &a, 1, &err), ==, 0);
+    g_assert_cmpint(tas_file_prepare(dir, &b, 1, &err), ==, 0);
+    g_assert_cmpint(put(&a, TAS_FREE, 1, &err), ==, TAS_OK);
+    fill(inodes);
+    g_assert_cmpint(tas_file_prepare(dir, &a, 2, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, "No space left"));
+    /* what a side has made serves the agent that comes after, too */
+    memset(heir.nonce, 7, 16);
+    g_assert_cmpint(tas_file_prepare(dir, &heir, 1, &err), ==, 0);
+    g_assert_cmpint(put(&heir, TAS_OWNED, 1, &err), ==, TAS_OK);
+    g_assert_cmpint(put(&b, TAS_OWNED, 1, &err), ==, TAS_MISCOMPARE);
+    assert_record(&a, TAS_OWNED, 1, true);
+    run("umount %s", dir);
+}
+
+static void test_full_of_bytes(void)
+{
+    take_prepared(false);
+}
+
+static void test_full_of_inodes(void)
+{
+    take_prepared(true);
+}
+
+/* Half a file of an agent that died stands in nobody's way. */
+static void test_torn_preparation(void)
+{
+    struct tas_who a = who(1);
+    struct ft_err err;
+
+    fresh();
+    g_assert_cmpint(tas_file_prepare(dir, &a, 1, &err), ==, 0);
+    g_assert_cmpint(put(&a, TAS_FREE, 1, &err), ==, TAS_OK);
+    run("truncate -s 100 %s/" VM "/.take.1.*-1", dir);
+    g_assert_cmpint(put(&a, TAS_OWNED, 1, &err), ==, TAS_OK);
+    assert_record(&a, TAS_OWNED, 1, true);
+}
+
 static unsigned shown, wrong;
 
 static void show(const struct tas_block *b, const char *why, void *arg)
@@ -612,6 +689,12 @@ int main(int argc, char **argv)
     g_test_add_func("/file/foreign names are no records", test_foreign_names);
     g_test_add_func("/file/a read-only folder can be read", test_read_only);
     g_test_add_func("/file/a full file system is unknown", test_full);
+    g_test_add_func("/file/who has prepared needs no block to take",
+                    test_full_of_bytes);
+    g_test_add_func("/file/who has prepared needs no inode to take",
+                    test_full_of_inodes);
+    g_test_add_func("/file/half a preparation is made anew",
+                    test_torn_preparation);
     g_test_add_func("/file/all VMs are listed", test_each);
     g_test_add_func("/file/nothing but records is left", test_tidy);
     rc = g_test_run();

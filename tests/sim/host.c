@@ -251,6 +251,8 @@ static bool same_record(const struct record *x, const struct record *y)
 }
 
 static void tas_event(int h, const struct tas_event *ev);
+static void storage_replies(int h, uint64_t tag, uint64_t number,
+                            uint64_t what);
 
 static ft_ns storage_delay(void)
 {
@@ -259,25 +261,34 @@ static ft_ns storage_delay(void)
 }
 
 /* Replies wait for an agent that is stopped. */
-static void read_reply(int h, uint64_t tag, uint64_t number, uint64_t ok)
+static void reply(int h, uint64_t number, enum tas_event_kind kind,
+                  enum tas_status status)
+{
+    sim_after(sim_between(MS / 5, 5 * MS), storage_replies, h,
+              &hosts[h].agent.life, number, (uint64_t)(kind << 8 | status));
+}
+
+static void storage_replies(int h, uint64_t tag, uint64_t number,
+                            uint64_t what)
 {
     struct agent *a = &hosts[h].agent;
-    struct tas_event ev = { .kind = TAS_EV_READ, .number = (uint32_t)number };
+    struct tas_event ev = { .kind = (enum tas_event_kind)(what >> 8),
+                            .number = (uint32_t)number,
+                            .status = (enum tas_status)(what & 255) };
 
     (void)tag;
     if (a->stopped_until > sim_now) {
-        sim_after(a->stopped_until - sim_now, read_reply, h, &a->life, number,
-                  ok);
+        sim_after(a->stopped_until - sim_now, storage_replies, h, &a->life,
+                  number, what);
         return;
     }
-    ev.status = ok ? TAS_OK : TAS_UNKNOWN;
-    ev.seen = (struct tas_record){
-        .kind = a->seen.kind,
-        .generation = a->seen.generation,
-        .same_pair = a->seen.pair == a->pair,
-        .mine = a->seen.kind == TAS_OWNED && a->seen.pair == a->pair &&
-                a->seen.host == h,
-    };
+    if (ev.kind == TAS_EV_READ) {
+        ev.seen.kind = a->seen.kind;
+        ev.seen.generation = a->seen.generation;
+        ev.seen.same_pair = a->seen.pair == a->pair;
+        ev.seen.mine = a->seen.kind == TAS_OWNED && ev.seen.same_pair &&
+                       a->seen.host == h;
+    }
     tas_event(h, &ev);
 }
 
@@ -290,8 +301,7 @@ static void read_record(int h, uint64_t tag, uint64_t number, uint64_t b)
     if (ok && number == a->tas.number) {
         a->seen = record;
     }
-    sim_after(sim_between(MS / 5, 5 * MS), read_reply, h, &a->life, number,
-              ok);
+    reply(h, number, TAS_EV_READ, ok ? TAS_OK : TAS_UNKNOWN);
 }
 
 struct writing {
@@ -302,22 +312,6 @@ struct writing {
 enum { WRITINGS = 256 };
 static struct writing writings[WRITINGS];
 static uint64_t writing_count;
-
-static void wrote_reply(int h, uint64_t tag, uint64_t number, uint64_t status)
-{
-    struct agent *a = &hosts[h].agent;
-    struct tas_event ev = { .kind = TAS_EV_WROTE,
-                            .number = (uint32_t)number,
-                            .status = (enum tas_status)status };
-
-    (void)tag;
-    if (a->stopped_until > sim_now) {
-        sim_after(a->stopped_until - sim_now, wrote_reply, h, &a->life,
-                  number, status);
-        return;
-    }
-    tas_event(h, &ev);
-}
 
 /* A write lands whether or not its writer still lives. */
 static void write_record(int h, uint64_t tag, uint64_t which, uint64_t life)
@@ -342,9 +336,38 @@ static void write_record(int h, uint64_t tag, uint64_t which, uint64_t life)
                  (unsigned long long)record.generation);
     }
     if (life == a->life && !sim_fault(800)) { /* else the reply is lost */
-        sim_after(sim_between(MS / 5, 5 * MS), wrote_reply, h, &a->life,
-                  w->number, status);
+        reply(h, w->number, TAS_EV_WROTE, status);
     }
+}
+
+static void prepare_take(int h, uint64_t tag, uint64_t number, uint64_t b)
+{
+    (void)tag, (void)b;
+    reply(h, number, TAS_EV_PREPARED,
+          storage_up && !sim_fault(200) ? TAS_OK : TAS_UNKNOWN);
+}
+
+/* What the arbiter's core has found out, to the role's. */
+static void arbiter_said(int h, enum tas_result result)
+{
+    const struct agent *a = &hosts[h].agent;
+    enum tas_op op = a->tas.op;
+    struct item item = { 0 };
+
+    if (a->role == PRIMARY) {
+        item.pri = true;
+        item.pe.kind = op == TAS_OP_PREPARE ? PRI_EV_PREPARED
+                     : op == TAS_OP_FREE    ? PRI_EV_FREED
+                                            : PRI_EV_ARBITRATED;
+        item.pe.generation = a->tas.generation;
+        item.pe.ok = result == TAS_RES_DONE || result == TAS_RES_WON;
+    } else {
+        item.be.kind = op == TAS_OP_PREPARE ? BAK_EV_PREPARED
+                                            : BAK_EV_ARBITRATED;
+        item.be.ok = result == TAS_RES_WON;
+    }
+    push(h, &item);
+    agent_wake(h);
 }
 
 static void tas_event(int h, const struct tas_event *event)
@@ -363,9 +386,12 @@ static void tas_event(int h, const struct tas_event *event)
     for (unsigned i = 0; i < up.count; i++) {
         const struct tas_effect *e = &up.effect[i];
         struct writing *w;
-        struct item item = { 0 };
 
         switch (e->kind) {
+        case TAS_DO_PREPARE:
+            sim_after(storage_delay(), prepare_take, h, &a->life, e->number,
+                      0);
+            break;
         case TAS_DO_READ:
             sim_after(storage_delay(), read_record, h, &a->life, e->number,
                       0);
@@ -385,22 +411,7 @@ static void tas_event(int h, const struct tas_event *event)
             sim_tell(h, "the arbiter says: %s(%llu)",
                      tas_result_name(e->result),
                      (unsigned long long)a->tas.generation);
-            if (a->role == PRIMARY) {
-                item.pri = true;
-                item.pe = (struct pri_event){
-                    .kind = a->tas.op == TAS_OP_FREE ? PRI_EV_FREED
-                                                     : PRI_EV_ARBITRATED,
-                    .generation = a->tas.generation,
-                    .ok = e->result == TAS_RES_DONE ||
-                          e->result == TAS_RES_WON
-                };
-            } else {
-                item.be = (struct bak_event){ .kind = BAK_EV_ARBITRATED,
-                                              .ok = e->result ==
-                                                    TAS_RES_WON };
-            }
-            push(h, &item);
-            agent_wake(h);
+            arbiter_said(h, e->result);
             break;
         case TAS_DO_COUNT:
             break;
@@ -457,6 +468,9 @@ static void pri_carry_out(int h, const struct pri_effect *e)
     case PRI_DO_SHUT_GATE:
         page->gate = PRI_GATE_SHUT;
         agent_pri_event(h, PRI_EV_SHUT, hosts[h].qemu.committed + 1);
+        break;
+    case PRI_DO_PREPARE_TAKE:
+        tas_begin(h, TAS_OP_PREPARE, e->generation);
         break;
     case PRI_DO_WRITE_FREE:
         tas_begin(h, TAS_OP_FREE, e->generation);
@@ -541,6 +555,9 @@ static void bak_carry_out(int h, const struct bak_effect *e)
         break;
     case BAK_DO_PROBE_DISK:
         sim_after(sim_between(MS, 20 * MS), probed, h, &a->life, 0, 0);
+        break;
+    case BAK_DO_PREPARE_TAKE:
+        tas_begin(h, TAS_OP_PREPARE, e->generation);
         break;
     case BAK_DO_ARBITRATE:
         tas_begin(h, TAS_OP_TAKE, e->generation);
