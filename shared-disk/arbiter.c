@@ -25,13 +25,21 @@ static struct tas_effect *tas_do(struct tas_update *up,
     return e;
 }
 
+static enum tas_kind tas_desired(const struct tas *t)
+{
+    return t->op == TAS_OP_TAKE ? TAS_OWNED : TAS_FREE;
+}
+
 /* Every attempt begins with a read. */
 static void tas_read(struct tas *t, ft_ns now, struct tas_update *up)
 {
+    struct tas_effect *e = tas_do(up, TAS_DO_READ);
+
     t->state = TAS_ST_READING;
     t->until = now + t->timing.io;
     t->attempts++;
-    tas_do(up, TAS_DO_READ)->number = ++t->number;
+    e->number = ++t->number;
+    e->desired = tas_desired(t);
 }
 
 /* A preparation needs no read: what is made for g takes no part until TAKE,
@@ -81,7 +89,7 @@ static void tas_write(struct tas *t, const struct tas_event *ev,
     t->until = ev->now + t->timing.io;
     e->number = ++t->number;
     e->expect = ev->seen;
-    e->desired = t->op == TAS_OP_TAKE ? TAS_OWNED : TAS_FREE;
+    e->desired = tas_desired(t);
     e->generation = t->generation;
 }
 

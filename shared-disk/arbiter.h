@@ -105,9 +105,10 @@ struct tas_effect {
     enum tas_effect_kind kind;
     uint32_t number;          /* READ, WRITE, PREPARE */
     struct tas_record expect; /* WRITE: what the last READ told */
-    enum tas_kind desired;    /* WRITE: FREE, or OWNED by me */
-    uint64_t generation;      /* WRITE, PREPARE */
-    enum tas_result result;   /* RESULT */
+    enum tas_kind desired;  /* FREE, or OWNED by me. READ: what is sought; it
+                                 counts when it is lasting. WRITE */
+    uint64_t generation;    /* WRITE, PREPARE */
+    enum tas_result result; /* RESULT */
 };
 
 #define TAS_UPDATE_MAX 2

@@ -558,15 +558,15 @@ static enum tas_status add_record(const char *folder, enum tas_kind kind,
     return status;
 }
 
+/* Lasting when 0 is returned: one that is there already may be that of a try
+ * whose sync failed. */
 static int make_vm_folder(const char *dir, const char *folder,
                           struct ft_err *err)
 {
-    if (mkdir(folder, 0755) == 0) {
-        return sync_folder(dir, err);
+    if (mkdir(folder, 0755) < 0 && errno != EEXIST) {
+        return ft_err_sys(err, errno, "arbiter %s: cannot make", folder);
     }
-    return errno == EEXIST
-             ? 0
-             : ft_err_sys(err, errno, "arbiter %s: cannot make", folder);
+    return sync_folder(dir, err);
 }
 
 /* Rule 4: the storage may be full when a host is lost, so what a take needs is

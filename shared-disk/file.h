@@ -63,8 +63,8 @@ int tas_file_id(const char *dir, char id[TAS_FILE_ID], struct ft_err *err);
 /* The VM's record: *b, generation 0 when there is none. */
 int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
                   struct ft_err *err);
-/* Make what was read lasting. An owner may find a record of its own that a
- * try wrote whose sync failed: it counts after this. */
+/* Make what was read lasting. A side may find a record of its own that a try
+ * wrote whose sync failed: it counts after this. */
 int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err);
 /* Make all that this side needs to take g later: then it is one link. */
 int tas_file_prepare(const char *dir, const struct tas_who *who, uint64_t g,

@@ -75,7 +75,9 @@ static void run_read(struct job *j)
         return;
     }
     a->seen = tas_block_look(&b, j->who.pair, j->who.side);
-    if (a->seen.mine && tas_file_sync(j->dir, j->who.vm, &a->err) < 0) {
+    if ((a->seen.mine ||
+         (a->seen.same_pair && j->effect.desired == TAS_FREE)) &&
+        tas_file_sync(j->dir, j->who.vm, &a->err) < 0) {
         a->status = TAS_UNKNOWN;
         return;
     }

@@ -392,6 +392,37 @@ static void test_folder_sync(void)
     g_assert_cmpint(tas_file_sync(dir, a.vm, &err), ==, 0);
 }
 
+static ino_t unsyncable;
+
+static int sync_fails_there(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && st.st_ino == unsyncable) {
+        errno = EIO;
+        return -1;
+    }
+    return fsync(fd);
+}
+
+static void test_parent_sync(void)
+{
+    struct tas_who a = who(1);
+    struct ft_err err;
+    struct stat st;
+
+    fresh();
+    g_assert_cmpint(stat(dir, &st), ==, 0);
+    unsyncable = st.st_ino;
+    tas_file_faults.fsync = sync_fails_there;
+    g_assert_cmpint(put(&a, TAS_FREE, 1, &err), ==, TAS_UNKNOWN);
+    g_assert_true(g_file_test(at(VM), G_FILE_TEST_IS_DIR));
+    g_assert_cmpint(put(&a, TAS_FREE, 1, &err), ==, TAS_UNKNOWN);
+    g_assert_cmpint(tas_file_prepare(dir, &a, 1, &err), ==, -1);
+    tas_file_faults.fsync = NULL;
+    g_assert_cmpint(put(&a, TAS_FREE, 1, &err), ==, TAS_OK);
+}
+
 static void test_damage(void)
 {
     struct tas_who a = who(1);
@@ -685,6 +716,8 @@ int main(int argc, char **argv)
     g_test_add_func("/file/errors are unknown, never lost or won",
                     test_errors_are_unknown);
     g_test_add_func("/file/a win lasts before it is told", test_folder_sync);
+    g_test_add_func("/file/a VM's new folder lasts before its record is told",
+                    test_parent_sync);
     g_test_add_func("/file/damage is found and named", test_damage);
     g_test_add_func("/file/foreign names are no records", test_foreign_names);
     g_test_add_func("/file/a read-only folder can be read", test_read_only);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -318,6 +319,38 @@ static void test_driver_waits(void)
     ev_loop_destroy(loop);
 }
 
+/* A record that a failed try has left counts only when it is lasting. */
+static int folders_do_not_sync(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        errno = EIO;
+        return -1;
+    }
+    return fsync(fd);
+}
+
+static void test_driver_syncs(void)
+{
+    struct side a;
+
+    fresh();
+    loop = ev_loop_new(EVFLAG_AUTO);
+    side_open(&a, TAS_SIDE_PRIMARY, 10);
+    tas_driver_begin(a.d, TAS_OP_PREPARE, 1);
+    g_assert_true(wait_decided(&a, 1, PATIENCE));
+    tas_file_faults.fsync = folders_do_not_sync;
+    tas_driver_begin(a.d, TAS_OP_FREE, 1);
+    wait_trouble(&a, "cannot sync the folder");
+    g_assert_false(wait_decided(&a, 2, 400));
+    tas_file_faults.fsync = NULL;
+    g_assert_true(wait_decided(&a, 2, PATIENCE));
+    g_assert_cmpint(a.result, ==, TAS_RES_DONE);
+    tas_driver_close(a.d);
+    ev_loop_destroy(loop);
+}
+
 /* Storage hangs: the loop runs on; the late answer does no harm. */
 static int hang[2];
 
@@ -408,6 +441,8 @@ int main(int argc, char **argv)
     g_test_add_func("/driver/one of two wins", test_driver);
     g_test_add_func("/driver/storage away: waits, then decides",
                     test_driver_waits);
+    g_test_add_func("/driver/a record that is not lasting is none yet",
+                    test_driver_syncs);
     g_test_add_func("/driver/storage hangs: the loop does not",
                     test_driver_hangs);
     rc = g_test_run();
