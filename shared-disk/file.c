@@ -20,6 +20,8 @@
 
 #define MARK_TEXT "lockstep arbiter 1 "
 #define TAKE_PREFIX ".take."
+#define TRY_PREFIX ".try-"
+#define TRY_AGE_S 600 /* one that is older than this nobody works with */
 
 struct tas_file_faults tas_file_faults;
 
@@ -341,7 +343,7 @@ static void private_path(char *to, size_t cap, const char *folder)
     char tag[FT_HEX_TEXT];
 
     ft_random_hex(tag, 32);
-    snprintf(to, cap, "%s/.try-%s", folder, tag);
+    snprintf(to, cap, "%s/" TRY_PREFIX "%s", folder, tag);
 }
 
 /* Change the folder, so that an NFS client asks its server for the names. A
@@ -526,6 +528,20 @@ static int ready_take(const char *path, uint64_t g, const struct tas_who *who,
     return write_record(path, TAS_OWNED, g, who, err);
 }
 
+/* A try that hung for a whole generation may have linked a name that was tidied
+ * away: what superseded g was there before, and tells. */
+static enum tas_status still_highest(const char *folder, uint64_t g,
+                                     struct ft_err *err)
+{
+    enum tas_kind kind;
+    uint64_t highest;
+
+    if (find_highest(folder, &kind, &highest, err) < 0) {
+        return TAS_UNKNOWN;
+    }
+    return highest > g ? TAS_MISCOMPARE : TAS_OK;
+}
+
 /* Add one file, if its name is still to be had. */
 static enum tas_status add_record(const char *folder, enum tas_kind kind,
                                   uint64_t g, const struct tas_who *who,
@@ -551,6 +567,9 @@ static enum tas_status add_record(const char *folder, enum tas_kind kind,
     if (status != TAS_UNKNOWN && sync_folder(folder, err) < 0) {
         status = TAS_UNKNOWN;
     }
+    if (status == TAS_OK) {
+        status = still_highest(folder, g, err);
+    }
     /* The storage may be full by the next try. */
     if (kind == TAS_FREE || status != TAS_UNKNOWN) {
         unlink(private);
@@ -569,6 +588,56 @@ static int make_vm_folder(const char *dir, const char *folder,
     return sync_folder(dir, err);
 }
 
+/* What no one needs any more: records and preparations of generations below
+ * the highest, tries that a crash left. `now`: the storage's own clock. */
+static bool is_outdated(const char *folder, const char *name,
+                        uint64_t highest, time_t now)
+{
+    char path[TAS_FOLDER_TEXT + NAME_MAX + 1];
+    enum tas_kind kind;
+    struct stat st;
+    uint64_t g;
+
+    if (parse_name(name, &kind, &g)) {
+        return g < highest;
+    }
+    if (!strncmp(name, TAKE_PREFIX, sizeof(TAKE_PREFIX) - 1)) {
+        return strtoull(name + sizeof(TAKE_PREFIX) - 1, NULL, 10) < highest;
+    }
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    return !strncmp(name, TRY_PREFIX, sizeof(TRY_PREFIX) - 1) &&
+           stat(path, &st) == 0 && now - st.st_mtime > TRY_AGE_S;
+}
+
+/* A folder with few names is read fast when a host is lost. Whatever cannot be
+ * removed is left. */
+static void tidy(const char *folder)
+{
+    char path[TAS_FOLDER_TEXT + NAME_MAX + 1];
+    enum tas_kind kind;
+    struct ft_err err;
+    uint64_t highest;
+    struct dirent *e;
+    struct stat st;
+    DIR *d;
+
+    tas_file_refresh(folder); /* which sets the folder's time, too */
+    if (find_highest(folder, &kind, &highest, &err) < 0 ||
+        stat(folder, &st) < 0) {
+        return;
+    }
+    d = opendir(folder);
+    while (d && (e = readdir(d))) {
+        if (is_outdated(folder, e->d_name, highest, st.st_mtime)) {
+            snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
+            unlink(path);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+}
+
 /* Rule 4: the storage may be full when a host is lost, so what a take needs is
  * made while the pair is. */
 int tas_file_prepare(const char *dir, const struct tas_who *who, uint64_t g,
@@ -583,6 +652,7 @@ int tas_file_prepare(const char *dir, const struct tas_who *who, uint64_t g,
         ready_take(path, g, who, err) < 0) {
         return -1;
     }
+    tidy(folder);
     return sync_folder(folder, err);
 }
 

@@ -9,9 +9,10 @@
  * unmounted folder looks empty, and empty must never read as free.
  *
  * A VM has the folder DIR/UUID. One file is one state of its record, one
- * block (block.tbl.h): free.G and owned.G, G in decimal. Files are only ever
- * added, so the record never goes back: it is the file of the highest G,
- * owned above free.
+ * block (block.tbl.h): free.G and owned.G, G in decimal. The record is the file
+ * of the highest G, owned above free, and never goes back: files are added, and
+ * only those below the highest are removed, when the next pair is made. A try
+ * that hung meanwhile finds after its link that it has come too late.
  *
  * Test-and-set free(g) -> owned(g, side): free.g is read (it must be there and
  * whole); a private file with the new record is written and synced; link(2)
@@ -66,7 +67,8 @@ int tas_file_read(const char *dir, const uint8_t vm[16], struct tas_block *b,
 /* Make what was read lasting. A side may find a record of its own that a try
  * wrote whose sync failed: it counts after this. */
 int tas_file_sync(const char *dir, const uint8_t vm[16], struct ft_err *err);
-/* Make all that this side needs to take g later: then it is one link. */
+/* Make all that this side needs to take g later: then it is one link. Removes
+ * what older generations left. */
 int tas_file_prepare(const char *dir, const struct tas_who *who, uint64_t g,
                      struct ft_err *err);
 /* Compare with what a read told, and write. TAS_UNKNOWN: err says why. */

@@ -594,8 +594,9 @@ static void fill(bool inodes)
         dir);
 }
 
-static void take_prepared(bool inodes)
+static void take_prepared(const void *data)
 {
+    bool inodes = data != NULL;
     struct tas_who a = who(1), b = who(2), heir = who(1);
     struct ft_err err;
 
@@ -618,16 +619,6 @@ static void take_prepared(bool inodes)
     g_assert_cmpint(put(&b, TAS_OWNED, 1, &err), ==, TAS_MISCOMPARE);
     assert_record(&a, TAS_OWNED, 1, true);
     run("umount %s", dir);
-}
-
-static void test_full_of_bytes(void)
-{
-    take_prepared(false);
-}
-
-static void test_full_of_inodes(void)
-{
-    take_prepared(true);
 }
 
 /* Half a file of an agent that died stands in nobody's way. */
@@ -673,14 +664,22 @@ static void test_each(void)
     g_assert_cmpuint(wrong, ==, 1);
 }
 
+static unsigned names(void)
+{
+    char command[256];
+    int n;
+
+    g_snprintf(command, sizeof(command), "exit $(ls -A %s | wc -l)", at(VM));
+    n = system(command);
+    return (unsigned)WEXITSTATUS(n);
+}
+
 /* Nothing is left behind but the records. */
 static void test_tidy(void)
 {
     struct tas_who a = who(1), b = who(2);
     struct ft_err err;
     uint64_t g;
-    int n;
-    char command[256];
 
     fresh();
     for (g = 1; g <= 20; g++) {
@@ -688,9 +687,65 @@ static void test_tidy(void)
         g_assert_cmpint(put(g % 2 ? &a : &b, TAS_OWNED, g, &err), ==, TAS_OK);
         put(&a, TAS_OWNED, g, &err);
     }
-    g_snprintf(command, sizeof(command), "exit $(ls -A %s | wc -l)", at(VM));
-    n = system(command);
-    g_assert_cmpint(WEXITSTATUS(n), ==, 40);
+    g_assert_cmpuint(names(), ==, 40);
+}
+
+/* Who makes a new pair removes what the older ones left, and nothing else. */
+static void test_old_names(void)
+{
+    struct tas_who a = who(1), b = who(2);
+    struct ft_err err;
+    uint64_t g;
+
+    fresh();
+    for (g = 1; g <= 20; g++) {
+        g_assert_cmpint(tas_file_prepare(dir, &a, g, &err), ==, 0);
+        g_assert_cmpint(tas_file_prepare(dir, &b, g, &err), ==, 0);
+        if (g % 5 == 0) {
+            continue; /* a clone that was given up */
+        }
+        g_assert_cmpint(put(&a, TAS_FREE, g, &err), ==, TAS_OK);
+        g_assert_cmpint(put(g % 2 ? &a : &b, TAS_OWNED, g, &err), ==, TAS_OK);
+        assert_record(g % 2 ? &a : &b, TAS_OWNED, g, true);
+    }
+    run("cd %s/" VM " && : > .try-new && touch -d '1 hour ago' .try-old && "
+        "touch -d '1 hour ago' .other",
+        dir);
+    g_assert_cmpint(tas_file_prepare(dir, &a, 21, &err), ==, 0);
+    run("cd %s/" VM " && [ -e .try-new ] && [ ! -e .try-old ] && "
+        "rm .try-new .other",
+        dir);
+    /* free.19, owned.19; of 19: the loser's, of 20: both, of 21: a's */
+    g_assert_cmpuint(names(), ==, 6);
+    assert_record(&a, TAS_OWNED, 19, true);
+}
+
+/* I10: an old agent's link comes through when its generation's names have been
+ * removed. */
+static int link_after_two_generations(const char *from, const char *to)
+{
+    struct tas_who b = who(2);
+    struct ft_err err;
+
+    tas_file_faults.link = NULL;
+    g_assert_cmpint(put(&b, TAS_OWNED, 1, &err), ==, TAS_OK);
+    g_assert_cmpint(put(&b, TAS_FREE, 2, &err), ==, TAS_OK);
+    g_assert_cmpint(tas_file_prepare(dir, &b, 3, &err), ==, 0);
+    g_assert_false(g_file_test(to, G_FILE_TEST_EXISTS));
+    run("test -e %s || touch %s", from, from);
+    return link(from, to);
+}
+
+static void test_late_link(void)
+{
+    struct tas_who a = who(1), b = who(2);
+    struct ft_err err;
+
+    fresh();
+    g_assert_cmpint(put(&a, TAS_FREE, 1, &err), ==, TAS_OK);
+    tas_file_faults.link = link_after_two_generations;
+    g_assert_cmpint(put(&a, TAS_OWNED, 1, &err), ==, TAS_MISCOMPARE);
+    assert_record(&b, TAS_FREE, 2, false);
 }
 
 int main(int argc, char **argv)
@@ -722,14 +777,18 @@ int main(int argc, char **argv)
     g_test_add_func("/file/foreign names are no records", test_foreign_names);
     g_test_add_func("/file/a read-only folder can be read", test_read_only);
     g_test_add_func("/file/a full file system is unknown", test_full);
-    g_test_add_func("/file/who has prepared needs no block to take",
-                    test_full_of_bytes);
-    g_test_add_func("/file/who has prepared needs no inode to take",
-                    test_full_of_inodes);
+    g_test_add_data_func("/file/who has prepared needs no block to take",
+                         NULL, take_prepared);
+    g_test_add_data_func("/file/who has prepared needs no inode to take", "",
+                         take_prepared);
     g_test_add_func("/file/half a preparation is made anew",
                     test_torn_preparation);
     g_test_add_func("/file/all VMs are listed", test_each);
     g_test_add_func("/file/nothing but records is left", test_tidy);
+    g_test_add_func("/file/a new pair removes what older ones left",
+                    test_old_names);
+    g_test_add_func("/file/a link that comes too late wins nothing",
+                    test_late_link);
     rc = g_test_run();
     memset(&tas_file_faults, 0, sizeof(tas_file_faults));
     run("rm -rf %s", root);
