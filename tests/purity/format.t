@@ -8,14 +8,10 @@ use warnings;
 
 chdir($ENV{top_srcdir} // '.') or die "top_srcdir: $!";
 
-my ($oldest, $newest) = (14, 16);    # they agree on what .clang-format asks
-
+# Versions 14 to 16 agree on what .clang-format asks. Debian 12 has them (and
+# tests/system/packages.txt names one); elsewhere the braces alone are looked at.
 my ($version) = (`clang-format --version 2>/dev/null` // '') =~ /version (\d+)/;
-if (!defined $version || $version < $oldest || $version > $newest) {
-    my $have = defined $version ? "it is version $version" : 'there is none';
-    print "1..0 # SKIP needs clang-format $oldest to $newest; $have\n";
-    exit 0;
-}
+my $agrees = defined $version && $version >= 14 && $version <= 16;
 
 my $folders = join ' ', qw(common logging-channel shared-disk role primary
     backup agent control docs tests);
@@ -35,12 +31,6 @@ sub report {    # report NUMBER, SENTENCE, WHAT IS WRONG...
     print @bad ? 'not ' : '', "ok $n - $sentence\n";
 }
 
-print "1..2\n";
-
-my @differ = grep { `clang-format '$_'` ne slurp($_) } @files;
-report(1, 'clang-format changes no file',
-    map { "clang-format -i $_" } @differ);
-
 # A control statement whose line ends behind its condition, or with else, has
 # no brace. A loop without a body is a semicolon.
 my $string = qr/"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'/;
@@ -56,4 +46,16 @@ for my $file (@files) {
         push @bare, "$file:$line";
     }
 }
-report(2, 'if, else, for and while have braces', @bare);
+my $debian_12 = slurp('/etc/os-release') =~ /^VERSION_CODENAME=bookworm$/m;
+my $formats = $agrees || $debian_12;
+
+print $formats ? "1..2\n" : "1..1\n";
+report(1, 'if, else, for and while have braces', @bare);
+
+if ($formats) {
+    my @bad = $agrees
+        ? map { "clang-format -i $_" }
+            grep { `clang-format '$_'` ne slurp($_) } @files
+        : 'there is no clang-format of a version from 14 to 16';
+    report(2, 'clang-format changes no file', @bad);
+}
