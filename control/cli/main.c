@@ -113,85 +113,106 @@ static void print_line(const json_t *o, bool json)
     fflush(stdout);
 }
 
+/* A conversation with lockstepd. */
+struct talk {
+    int fd, patience_s, waited; /* waited: ms in which nothing came */
+    bool told;                  /* lockstepd, that we were interrupted */
+};
+
+static int no_daemon(const struct ft_err *err)
+{
+    char message[FT_ERR_TEXT + 80];
+
+    snprintf(message, sizeof(message), "lockstepd does not answer: %s%s",
+             err->text,
+             err->code == EACCES || err->code == EPERM ? ": are you root?"
+                                                       : ": is it running?");
+    return fail(CLI_NO_DAEMON, message);
+}
+
+/* The next line, or NULL: then *rc. */
+static json_t *next_line(struct talk *t, struct ft_json_reader *r, int *rc)
+{
+    struct ft_err err;
+    json_t *line;
+    int n;
+
+    do {
+        n = ft_json_reader_next(r, &line, ASK_MS, &err);
+        if (interrupted && !t->told) {
+            t->told = true;
+            shutdown(t->fd, SHUT_WR);
+            fputs("lockstep: interrupted; taking back what is not finished "
+                  "(again: without waiting)\n",
+                  stderr);
+        }
+        t->waited = n < 0 && err.code == ETIMEDOUT ? t->waited + ASK_MS : 0;
+    } while (t->waited != 0 &&
+             (!t->patience_s || t->waited < t->patience_s * 1000));
+    if (n > 0) {
+        return line;
+    }
+    if (t->waited != 0) {
+        *rc = fail(CLI_NO_DAEMON, "lockstepd does not answer: it hangs, or "
+                                  "is stopped");
+    } else if (n == 0) {
+        *rc = fail(t->told ? CLI_INTERRUPTED : CLI_NO_DAEMON,
+                   "lockstepd has ended, or was ended, before it was done");
+    } else {
+        *rc = fail(CLI_FAILED, err.text);
+    }
+    return NULL;
+}
+
 /* A command that was interrupted hangs up its sending side; lockstepd takes
  * back what is not finished, and then answers. patience_s: how long nothing
  * may come, 0: for ever. */
 static int ask(const struct ft_options *o, json_t *q, bool json,
                int patience_s, json_t **reply)
 {
-    char path[FT_PATH_TEXT], message[FT_ERR_TEXT + 80];
+    struct talk t = { .patience_s = patience_s };
+    int n, rc = CLI_FAILED;
+    char path[FT_PATH_TEXT];
     struct ft_json_reader r;
     struct ft_err err;
     json_t *line;
-    bool told = false;
-    int n, rc = CLI_FAILED, fd, waited = 0;
 
     *reply = NULL;
     snprintf(path, sizeof(path), "%s/lockstepd.sock", o->paths_run);
-    fd = ft_json_client_open(path, &err);
-    if (fd < 0) {
-        snprintf(message, sizeof(message), "lockstepd does not answer: %s%s",
-                 err.text,
-                 err.code == EACCES || err.code == EPERM
-                     ? ": are you root?"
-                     : ": is it running?");
+    t.fd = ft_json_client_open(path, &err);
+    if (t.fd < 0) {
         json_decref(q);
-        return fail(CLI_NO_DAEMON, message);
+        return no_daemon(&err);
     }
-    n = ft_json_client_send(fd, q, &err);
+    n = ft_json_client_send(t.fd, q, &err);
     json_decref(q);
-    ft_json_reader_init(&r, fd);
-    while (n >= 0) {
-        n = ft_json_reader_next(&r, &line, ASK_MS, &err);
-        if (interrupted && !told) {
-            told = true;
-            shutdown(fd, SHUT_WR);
-            fputs("lockstep: interrupted; taking back what is not finished "
-                  "(again: without waiting)\n",
-                  stderr);
-        }
-        if (n < 0 && err.code == ETIMEDOUT) {
-            n = 0;
-            waited += ASK_MS;
-            if (!patience_s || waited < patience_s * 1000) {
-                continue;
-            }
-            rc = fail(CLI_NO_DAEMON, "lockstepd does not answer: it hangs, "
-                                     "or is stopped");
-            goto out;
-        }
-        waited = 0;
-        if (n == 0) {
-            rc =
-                fail(told ? CLI_INTERRUPTED : CLI_NO_DAEMON,
-                     "lockstepd has ended, or was ended, before it was done");
-            goto out;
-        }
-        if (n < 0) {
-            break;
-        }
-        if (json_object_get(line, "ok")) {
-            break;
-        }
+    ft_json_reader_init(&r, t.fd);
+    if (n < 0) {
+        rc = fail(CLI_FAILED, err.text);
+        goto out;
+    }
+    while ((line = next_line(&t, &r, &rc)) != NULL &&
+           !json_object_get(line, "ok")) {
         print_line(line, json);
         json_decref(line);
     }
-    if (n < 0) {
-        rc = fail(CLI_FAILED, err.text);
-    } else if (json_is_true(json_object_get(line, "ok"))) {
+    if (line == NULL) {
+        goto out;
+    }
+    if (json_is_true(json_object_get(line, "ok"))) {
         rc = CLI_OK;
         *reply = line;
     } else {
         if (json) {
             print_line(line, true);
         }
-        rc = fail(told ? CLI_INTERRUPTED : CLI_FAILED,
+        rc = fail(t.told ? CLI_INTERRUPTED : CLI_FAILED,
                   ft_json_text(line, "error"));
         json_decref(line);
     }
 out:
     ft_json_reader_done(&r);
-    close(fd);
+    close(t.fd);
     return rc;
 }
 

@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 #include "common/host/err.h"
-#include "control/lockstepd/sizes.h"
 
 #define PROOF_BUILD_ID 128
 
@@ -28,12 +27,5 @@ int proof_stat(const char *path, uint64_t *inode, uint64_t *size,
 /* What an emulator of this host will say in its greeting to its agent. */
 int proof_build_id(const char *emulator, char id[PROOF_BUILD_ID],
                    struct ft_err *err);
-/* The arbiter's random id, and the folder behind file: URIs. */
-int arbiter_id(const char *uri, char *out, size_t size, struct ft_err *err);
-const char *arbiter_folder(const char *uri);
-/* Highest generation that it has a record of, 0: none; and the host that owns
- * it, "": free. */
-int arbiter_record(const char *uri, const char *uuid, uint64_t *g,
-                   char owner[CTL_NAME], struct ft_err *err);
 
 #endif

@@ -36,6 +36,7 @@
 #include "common/host/log.h"
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/arbiter-lookup.h"
 #include "control/lockstepd/control-conn.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
