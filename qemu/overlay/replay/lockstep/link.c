@@ -11,6 +11,8 @@
  * What the loss of the agent means depends on the state: a recording QEMU
  * stops its guest and lets nothing out, a replaying one leaves, and any other
  * runs on and waits for the next agent.
+ *
+ * rule 6
  */
 #include "qemu/osdep.h"
 #include <sys/socket.h>
@@ -62,6 +64,8 @@ static void drop_client(void)
     }
 }
 
+/* Rule 6: a recording QEMU whose agent is gone shuts its gate by itself; no
+ * lease can be renewed any more. */
 static void client_lost(void)
 {
     drop_client();
