@@ -212,8 +212,8 @@ static void check_state(uint64_t logged)
         mine = lockstep_hash_state();
         if (mine != logged) {
             lockstep_diverged("%s differ: %016" PRIx64 ", the log has %016"
-                              PRIx64, mine >> 32 != logged >> 32 ?
-                              "registers" : "memory pages", mine, logged);
+                              PRIx64, lockstep_hash_differs_in(mine, logged),
+                              mine, logged);
         }
     }
 }

@@ -8,6 +8,11 @@
  * guest sends out is compared besides (event.c), so a replica that differs is
  * found at the latest when the difference would be seen.
  *
+ * Whether the vCPU is halted is left out. It leaves the halt when an interrupt
+ * is pending, before the log says that it takes it; a replica may be a turn of
+ * its loop ahead there, and has executed nothing yet. What it does then, it
+ * does at an instruction that the log has.
+ *
  * rule 2
  */
 #include "qemu/osdep.h"
@@ -28,12 +33,23 @@ void lockstep_hash_reset(void)
     round_robin = 0;
 }
 
-static uint32_t hash_cpu(void)
+static uint16_t fold(uint32_t crc)
+{
+    return crc ^ crc >> 16;
+}
+
+static uint16_t hash_clocks(void)
 {
     int64_t clocks[2] = {
         icount_get_raw(), qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL),
     };
-    uint32_t crc = ft_crc32c(0, clocks, sizeof(clocks));
+
+    return fold(ft_crc32c(0, clocks, sizeof(clocks)));
+}
+
+static uint16_t hash_cpu(void)
+{
+    uint32_t crc = 0;
     char *text = NULL;
     size_t length = 0;
     CPUState *cpu;
@@ -42,13 +58,17 @@ static uint32_t hash_cpu(void)
     f = open_memstream(&text, &length);
     if (f) {
         CPU_FOREACH(cpu) {
+            uint32_t halted = cpu->halted;
+
+            cpu->halted = 0;
             cpu_dump_state(cpu, f, CPU_DUMP_FPU);
+            cpu->halted = halted;
         }
         fclose(f);
         crc = ft_crc32c(crc, text, length);
         free(text);
     }
-    return crc;
+    return fold(crc);
 }
 
 static uint32_t hash_ram(void)
@@ -71,7 +91,14 @@ static uint32_t hash_ram(void)
 /* Rule 2: what is compared besides the outputs. */
 uint64_t lockstep_hash_state(void)
 {
-    uint64_t cpu = hash_cpu();
+    uint64_t clocks = hash_clocks(), cpu = hash_cpu();
 
-    return cpu << 32 | hash_ram();
+    return clocks << 48 | cpu << 32 | hash_ram();
+}
+
+const char *lockstep_hash_differs_in(uint64_t a, uint64_t b)
+{
+    uint64_t d = a ^ b;
+
+    return d >> 48 ? "clocks" : d >> 32 ? "registers" : "memory pages";
 }

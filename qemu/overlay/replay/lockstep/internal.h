@@ -121,6 +121,8 @@ void lockstep_check_state(void);
 void lockstep_hash_reset(void);
 /* Registers and time above, some of the memory below. vCPU loop top. */
 uint64_t lockstep_hash_state(void);
+/* What two of them differ in, for people. */
+const char *lockstep_hash_differs_in(uint64_t a, uint64_t b);
 
 /* ---- gate.c ------------------------------------------------------------ */
 
