@@ -7,6 +7,9 @@
  * clone waits for the command `backup`, one that records is the orphan of an
  * agent that died. When the QEMU is gone and its driver has wound up, the
  * agent keeps the last status and waits for the next QEMU.
+ *
+ * rules 4 and 7: an orphan contends for the side that it finds; a replica that
+ * went live goes on as the primary of its generation
  */
 #include "agent/agent.h"
 
@@ -112,6 +115,8 @@ static void new_primary(struct agent *a, const lc_id *pair,
     a->role = generation != 0 ? FT_ROLE_PRIMARY : FT_ROLE_NONE;
 }
 
+/* A QEMU says who it is. Rule 4: one that records was left by an agent that
+ * died, and goes on alone only with the grant. */
 static void adopt(struct agent *a, const struct lc_frame *frame)
 {
     const char *state[] = { "by itself", "recording", "replaying" };
@@ -158,7 +163,7 @@ static void adopt(struct agent *a, const struct lc_frame *frame)
     agent_ready(a);
 }
 
-/* The replica is the guest now. */
+/* Rule 7: the replica is the guest now. */
 static void swap_drivers(struct agent *a, bool claim)
 {
     struct ft_pair_status s;

@@ -6,6 +6,8 @@
  * connection -> one buffer -> UNIX; while the buffer is not empty nothing is
  * read from the connection, so the peer's TCP stops. pump() runs both until
  * neither moves, then says which events it waits for.
+ *
+ * paper, 3.1; rule 8: the clone's stream
  */
 #include "logging-channel/relay.h"
 
