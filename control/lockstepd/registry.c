@@ -67,9 +67,16 @@ static void file_of(struct ctl *ctl, const char *uuid, char *buf, size_t n)
     snprintf(buf, n, "%s/vm/%s.json", ctl->options.paths_state, uuid);
 }
 
+/* A new one has that mode whatever the umask, which is for what only root
+ * reads. */
 static int make_dir(const char *path, mode_t mode, struct ft_err *err)
 {
-    if (mkdir(path, mode) < 0 && errno != EEXIST) {
+    if (mkdir(path, mode) == 0) {
+        if (chmod(path, mode) < 0) {
+            return ft_err_sys(err, errno, "folder %s: cannot set its mode",
+                              path);
+        }
+    } else if (errno != EEXIST) {
         return ft_err_sys(err, errno, "folder %s: cannot make it", path);
     }
     return 0;
@@ -180,10 +187,14 @@ int registry_load(struct ctl *ctl, struct ft_err *err)
     struct dirent *e;
     DIR *d;
 
+    /* QEMU's user must pass both; what an earlier lockstepd has left, too. */
     snprintf(dir, sizeof(dir), "%s/vm", o->paths_run);
     if (make_dir(o->paths_run, 0755, err) < 0 ||
         make_dir(dir, 0755, err) < 0) {
         return -1;
+    }
+    if (chmod(dir, 0755) < 0) {
+        return ft_err_sys(err, errno, "folder %s: cannot set its mode", dir);
     }
     snprintf(dir, sizeof(dir), "%s/vm", o->paths_state);
     if (make_dir(o->paths_state, 0750, err) < 0 ||

@@ -142,6 +142,44 @@ static void a_broken_file_is_passed_over(void)
     free_ctl(c);
 }
 
+static mode_t mode_of(const char *below)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s", dir, below);
+    struct stat st;
+
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    return st.st_mode & 07777;
+}
+
+/* QEMU runs as another user: it must pass all folders down to its own. */
+static void qemus_user_reaches_its_folder(void)
+{
+    g_autofree char *above = g_strdup_printf("%s/run/vm", dir);
+    g_autofree char *clean =
+        g_strdup_printf("cd '%s' && rm -rf run state log", dir);
+    struct ctl *c = new_ctl();
+    struct ft_err err = { 0 };
+    mode_t mask = umask(027); /* lockstepd's */
+    char path[FT_PATH_TEXT];
+
+    g_assert_cmpint(system(clean), ==, 0);
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    g_assert_cmpint(registry_run_dir(c, UUID, path, sizeof(path), &err), ==,
+                    0);
+    g_assert_cmpint(mode_of("run"), ==, 0755);
+    g_assert_cmpint(mode_of("run/vm"), ==, 0755);
+    g_assert_cmpint(mode_of("run/vm/" UUID), ==, 0770);
+    g_assert_cmpint(mode_of("state"), ==, 0750);
+    g_assert_cmpint(mode_of("log"), ==, 0750);
+
+    /* and where an earlier lockstepd has shut it out */
+    g_assert_cmpint(chmod(above, 0750), ==, 0);
+    g_assert_cmpint(registry_load(c, &err), ==, 0);
+    g_assert_cmpint(mode_of("run/vm"), ==, 0755);
+    umask(mask);
+    free_ctl(c);
+}
+
 static void one_command_at_a_time(void)
 {
     struct ctl *c = new_ctl();
@@ -350,6 +388,7 @@ int main(int argc, char **argv)
     g_test_add_func("/registry/round-trip", what_is_saved_is_loaded);
     g_test_add_func("/registry/failed-save", a_failed_save_loses_nothing);
     g_test_add_func("/registry/broken-file", a_broken_file_is_passed_over);
+    g_test_add_func("/registry/qemus-user", qemus_user_reaches_its_folder);
     g_test_add_func("/registry/one-command", one_command_at_a_time);
     g_test_add_func("/vm/waits", a_command_waits_for_the_end_of_another);
     g_test_add_func("/vm/wanted", what_is_wanted_is_stopped_and_comes_back);
