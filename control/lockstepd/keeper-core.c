@@ -48,6 +48,23 @@ static bool wants_backup(const struct keeper_input *in)
 
 /* ---- an end -------------------------------------------------------------- */
 
+/* A pair is made, or made again: a command is at it, or a try that has not come
+ * to its command yet. */
+static bool is_in_hand(const struct keeper_input *in)
+{
+    return in->busy || in->stopped || in->try == KEEPER_TRY_RUNS;
+}
+
+/* The guest runs alone and is to: the pair was never made, or was ended. */
+static struct keeper_action end_unwanted(const struct keeper_core *k,
+                                         const struct keeper_input *in)
+{
+    if (is_in_hand(in) || in->now < k->tidy.at) {
+        return just(KEEPER_WAIT);
+    }
+    return (struct keeper_action){ .kind = KEEPER_TIDY_UP, .end = true };
+}
+
 /* The pair is over on this host: the agent says how. */
 static struct keeper_action tidy_what_is_over(const struct keeper_core *k,
                                               const struct keeper_input *in)
@@ -145,6 +162,9 @@ static struct keeper_action alone(const struct keeper_core *k,
     case FT_ROLE_NONE:
         return tidy_what_is_over(k, in);
     case FT_ROLE_PRIMARY:
+        if (!in->wanted) {
+            return end_unwanted(k, in);
+        }
         return wants_backup(in) && in->try != KEEPER_TRY_RUNS &&
                        in->now >= k->backup.at
                  ? just(KEEPER_MAKE_BACKUP)

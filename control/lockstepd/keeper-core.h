@@ -15,6 +15,9 @@
  * - What costs something to find out is asked for: the action is then ASK_x,
  *   and the driver calls again with the answer.
  * - Nothing is changed while a command works on the domain (`busy`).
+ * - A pair that was begun and not made, and one that the user has ended, are
+ *   over when the guest runs alone and nobody wants a backup: whoever began it,
+ *   or ended it, may have died before.
  * - A try that failed comes again: a new backup and an agent that refuses to
  *   quit after 1 s, 2 s, 4 s .. 30 s, an agent that does not start after 1 s.
  *   The reason is told each time (NOTE_FAILURE). The other host's return
@@ -114,6 +117,7 @@ enum keeper_action_kind {
 
 /* What is said of a part that has ended. */
 enum keeper_note {
+    KEEPER_NOTE_NONE,      /* nothing: who ended it has said why */
     KEEPER_NOTE_REASON,    /* the agent's reason */
     KEEPER_NOTE_REPLICA,   /* ... and that the other host makes another */
     KEEPER_NOTE_FENCED,    /* the guest is the other host's */

@@ -157,6 +157,8 @@ static void note_end(struct keeper *k, enum keeper_note note,
     const char *peer = k->i.peer;
 
     switch (note) {
+    case KEEPER_NOTE_NONE:
+        break;
     case KEEPER_NOTE_REASON:
         vm_note(k->vm, "%s", reason);
         break;

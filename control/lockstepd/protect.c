@@ -10,6 +10,8 @@
  *             each host and read by the other; emulator, CPU,      up to
  *             networks, names                                      here)
  *   start     the other host starts the replica, paused, and its agent
+ *   begin     from here on this host has a part in a pair, on file: its keeper
+ *             mends what dies, and ends what is not made
  *   clone     our agent copies the guest while it runs
  *   commit    the other host keeps what it has
  *
@@ -64,8 +66,9 @@ struct work {
     struct proof *proof; /* one for each file, then the arbiter's */
     size_t proofs;
     struct control_conn *peer;
-    char *replica;   /* its XML */
-    char shown[400]; /* the last line of progress */
+    char *replica;      /* its XML */
+    struct vm_info was; /* before `begin` */
+    char shown[400];    /* the last line of progress */
 };
 
 /* ---- look --------------------------------------------------------------- */
@@ -403,6 +406,25 @@ static int check_other_host(struct work *w, struct ft_err *err)
 
 /* ---- start and clone ---------------------------------------------------- */
 
+static struct vm_pair pair_of(const struct work *w)
+{
+    return (struct vm_pair){
+        .id = w->pair,
+        .peer = w->policy.backup,
+        .arbiter = w->policy.arbiter,
+        .generation = w->generation,
+    };
+}
+
+/* What is promised at the end must get onto the disk; what was promised before
+ * stands there, and a backup matters more. */
+static int save_if_asked(struct work *w, struct ft_err *err)
+{
+    return registry_save(w->ctl, w->vm, err) < 0 && w->job->cancel_fd >= 0
+             ? -1
+             : 0;
+}
+
 static int start_replica(struct work *w, struct ft_err *err)
 {
     json_t *reply;
@@ -418,6 +440,16 @@ static int start_replica(struct work *w, struct ft_err *err)
     }
     json_decref(reply);
     return 0;
+}
+
+/* Before QEMU records: one that loses its agent then waits for another, which
+ * is started for a host that has a part in a pair only. */
+static int begin_pair(struct work *w, struct ft_err *err)
+{
+    const struct vm_pair pair = pair_of(w);
+
+    vm_begin_pair(w->vm, &pair, &w->was);
+    return save_if_asked(w, err);
 }
 
 /* A clone that is under way. */
@@ -554,7 +586,7 @@ static int clone_guest(struct work *w, struct ft_err *err)
 
 /* The clone did not come to its end: tell our agent, and wait until it runs
  * alone again, so that the next try finds it so. */
-static void give_up(struct work *w)
+static void end_clone(struct work *w)
 {
     struct agent_report status;
 
@@ -568,15 +600,21 @@ static void give_up(struct work *w)
     }
 }
 
+static void give_up(struct work *w)
+{
+    struct ft_err err;
+
+    end_clone(w);
+    vm_give_up_pair(w->vm, &w->was);
+    if (registry_save(w->ctl, w->vm, &err) < 0) {
+        ft_error("%s", err.text);
+    }
+}
+
 /* The pair is protected: nothing below can change that any more. */
 static void commit_pair(struct work *w)
 {
-    const struct vm_pair pair = {
-        .id = w->pair,
-        .peer = w->policy.backup,
-        .arbiter = w->policy.arbiter,
-        .generation = w->generation,
-    };
+    const struct vm_pair pair = pair_of(w);
     struct vm_info i;
     struct ft_err err;
     json_t *reply;
@@ -631,12 +669,7 @@ int protect_run(struct job *job, const char *domain, const char *host,
         goto out;
     }
     busy = true;
-    /* What is promised at the end must get onto the disk; what was promised
-     * before stands there, and a backup matters more. */
-    if (registry_save(job->ctl, w.vm, err) < 0 && job->cancel_fd >= 0) {
-        goto out;
-    }
-    if (look_at_agent(&w, err) < 0) {
+    if (save_if_asked(&w, err) < 0 || look_at_agent(&w, err) < 0) {
         goto out;
     }
     job_progress(job, "reach", -1, "connecting to %s", w.policy.backup);
@@ -654,7 +687,7 @@ int protect_run(struct job *job, const char *domain, const char *host,
     if (start_replica(&w, err) < 0) {
         goto out;
     }
-    if (clone_guest(&w, err) < 0) {
+    if (begin_pair(&w, err) < 0 || clone_guest(&w, err) < 0) {
         give_up(&w);
         goto out;
     }

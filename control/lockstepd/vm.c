@@ -186,15 +186,46 @@ void vm_note(struct vm *vm, const char *fmt, ...)
 
 /* ---- the life of a pair ------------------------------------------------ */
 
+static void set_hosts(struct vm_info *i, const char *pair, const char *peer,
+                      const char *arbiter)
+{
+    set(i->pair, sizeof(i->pair), pair);
+    set(i->peer, sizeof(i->peer), peer);
+    set(i->arbiter, sizeof(i->arbiter), arbiter);
+}
+
 static void set_pair(struct vm_info *i, const struct vm_pair *pair)
 {
     i->prepared = true;
     i->last = FT_PAIR_NONE;
     i->generation = pair->generation;
-    set(i->pair, sizeof(i->pair), pair->id);
-    set(i->peer, sizeof(i->peer), pair->peer);
-    set(i->arbiter, sizeof(i->arbiter), pair->arbiter);
+    set_hosts(i, pair->id, pair->peer, pair->arbiter);
     *i->note = 0;
+}
+
+/* The generation stays that of the last pair that was protected: whoever owns
+ * that one or a later one has the guest. */
+void vm_begin_pair(struct vm *vm, const struct vm_pair *pair,
+                   struct vm_info *was)
+{
+    struct vm_info *i = lock(vm);
+
+    *was = *i;
+    set_hosts(i, pair->id, pair->peer, pair->arbiter);
+    if (i->role == FT_ROLE_NONE) {
+        i->role = FT_ROLE_PRIMARY;
+    }
+    unlock(vm);
+}
+
+void vm_give_up_pair(struct vm *vm, const struct vm_info *was)
+{
+    struct vm_info *i = lock(vm);
+
+    if (was->role != FT_ROLE_NONE) {
+        set_hosts(i, was->pair, was->peer, was->arbiter);
+    }
+    unlock(vm);
 }
 
 void vm_become_primary(struct vm *vm, const struct vm_pair *pair,

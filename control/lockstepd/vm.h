@@ -87,6 +87,14 @@ struct vm_pair {
     const char *id, *peer, *arbiter;
     uint64_t generation;
 };
+/* This pair is about to be made from here: whatever dies from now on, this host
+ * has a part in it. What the user wants changes when the pair is made. *was: as
+ * it was before. */
+void vm_begin_pair(struct vm *vm, const struct vm_pair *pair,
+                   struct vm_info *was);
+/* It was not made. An earlier pair's host and arbiter count again; where there
+ * was none the keeper ends this host's part, when the guest runs alone. */
+void vm_give_up_pair(struct vm *vm, const struct vm_info *was);
 /* A pair was made, this host is the primary's. autostart: libvirt's flag. */
 void vm_become_primary(struct vm *vm, const struct vm_pair *pair,
                        bool autostart);

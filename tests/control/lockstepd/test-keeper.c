@@ -15,6 +15,7 @@
 
 /* Beginnings of rows: this host's role, and what its agent says. */
 #define PRIMARY .role = FT_ROLE_PRIMARY, .wanted = true
+#define UNWANTED .role = FT_ROLE_PRIMARY
 #define BACKUP .role = FT_ROLE_BACKUP
 #define NOBODY .role = FT_ROLE_NONE
 #define SAYS(word) .agent = KEEPER_AGENT_SAYS, .state = FT_PAIR_##word
@@ -58,8 +59,8 @@ static const struct row {
       DO(WAIT) },
     { "... not while a command works on it",
       IN(PRIMARY, SAYS(ALONE), .busy = true), DO(WAIT) },
-    { "... not when nobody wants one",
-      IN(.role = FT_ROLE_PRIMARY, SAYS(ALONE)), DO(WAIT) },
+    { "... not when nobody wants one: its part is over",
+      IN(UNWANTED, SAYS(ALONE)), TIDY_UP(.end = true) },
     { "... not while the user ends the pair",
       IN(PRIMARY, SAYS(ALONE), .stopped = true), DO(WAIT) },
     { "... not while the agents are at it", IN(PRIMARY, SAYS(CLONING)),
@@ -78,6 +79,28 @@ static const struct row {
       IN(PRIMARY, SAYS(PROTECTED), FAILED), DO(RECORD_PROTECTED) },
     { "... not when the user has ended it",
       IN(PRIMARY, SAYS(ALONE), FAILED, .stopped = true), DO(WAIT) },
+
+    /* ---- a pair that was begun and is not made ---- */
+    { "it is being made", IN(UNWANTED, SAYS(CLONING), .busy = true),
+      DO(WAIT) },
+    { "whoever made it has died: the agents are at it",
+      IN(UNWANTED, SAYS(CLONING)), DO(WAIT) },
+    { "... and have made it", IN(UNWANTED, SAYS(PROTECTED)),
+      DO(RECORD_PROTECTED) },
+    { "... or not: its part is over", IN(UNWANTED, SAYS(LIVE)),
+      TIDY_UP(.end = true) },
+    { "... but not while the user ends it",
+      IN(UNWANTED, SAYS(ALONE), .stopped = true), DO(WAIT) },
+    { "... nor while it is tried", IN(UNWANTED, SAYS(ALONE), RUNS),
+      DO(WAIT) },
+    { "... nor while a command works on it",
+      IN(UNWANTED, SAYS(ALONE), .busy = true), DO(WAIT) },
+    { "its agent died while it was being made: does QEMU run?",
+      IN(UNWANTED, GONE), DO(ASK_KERNEL) },
+    { "... it does, and waits for an agent",
+      IN(UNWANTED, GONE, .qemu = KEEPER_YES), DO(START_AGENT) },
+    { "... not while the command is at work",
+      IN(UNWANTED, GONE, .qemu = KEEPER_YES, .busy = true), DO(WAIT) },
 
     /* ---- a protected pair is remembered ---- */
     { "protected, on the primary's host", IN(PRIMARY, SAYS(PROTECTED)),
@@ -358,7 +381,9 @@ static void check(const struct keeper_input *in,
         /* never the guest of a primary that runs, nor a live replica */
         g_assert_true(ft_pair_is_over(in->state) ||
                       in->role == FT_ROLE_NONE ||
-                      in->still_unused == KEEPER_YES);
+                      in->still_unused == KEEPER_YES ||
+                      (in->role == FT_ROLE_PRIMARY && !in->wanted &&
+                       alone_here && !a->destroy));
         break;
     case KEEPER_END_PART:
         g_assert_true(in->agent == KEEPER_AGENT_GONE &&

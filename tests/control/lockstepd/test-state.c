@@ -246,6 +246,55 @@ static void what_is_wanted_is_stopped_and_comes_back(void)
     free(vm);
 }
 
+/* From before the clone on the host has a part, and the file knows where. */
+static void a_pair_that_is_begun_is_on_file(void)
+{
+    const struct vm_pair first = { "00", "hostb", "file:/a", 5 },
+                         second = { "11", "hostc", "file:/b", 6 };
+    struct ctl *c = new_ctl();
+    struct vm_info was, i;
+    struct vm *vm;
+
+    g_assert_cmpint(registry_load(c, NULL), ==, 0);
+    vm = registry_vm(c, UUID, "web1");
+    vm_begin_pair(vm, &first, &was);
+    g_assert_cmpint(registry_save(c, vm, NULL), ==, 0);
+    free_ctl(c);
+
+    c = new_ctl();
+    g_assert_cmpint(registry_load(c, NULL), ==, 0);
+    vm = registry_find(c, UUID);
+    vm_get(vm, &i);
+    g_assert_true(i.role == FT_ROLE_PRIMARY && !i.wanted);
+    g_assert_cmpstr(i.peer, ==, "hostb");
+    g_assert_cmpstr(i.arbiter, ==, "file:/a");
+    g_assert_cmpuint(i.generation, ==, 0); /* none was protected */
+    /* Not made: the keeper needs to know whom it was begun with. */
+    vm_give_up_pair(vm, &was);
+    vm_get(vm, &i);
+    g_assert_cmpint(i.role, ==, FT_ROLE_PRIMARY);
+    g_assert_cmpstr(i.peer, ==, "hostb");
+    /* Beside one that is wanted: that one counts again. */
+    vm_become_primary(vm, &first, false);
+    vm_begin_pair(vm, &second, &was);
+    vm_get(vm, &i);
+    g_assert_cmpstr(i.peer, ==, "hostc");
+    g_assert_cmpuint(i.generation, ==, 5);
+    vm_give_up_pair(vm, &was);
+    vm_get(vm, &i);
+    g_assert_true(i.wanted && i.role == FT_ROLE_PRIMARY);
+    g_assert_cmpstr(i.peer, ==, "hostb");
+    g_assert_cmpstr(i.arbiter, ==, "file:/a");
+    g_assert_cmpstr(i.pair, ==, "00");
+    /* A replica that has just gone live still has to be taken over. */
+    vm_become_backup(vm, &first);
+    vm_begin_pair(vm, &second, &was);
+    vm_get(vm, &i);
+    g_assert_cmpint(i.role, ==, FT_ROLE_BACKUP);
+    registry_forget(c, vm);
+    free_ctl(c);
+}
+
 static void a_keeper_is_one_and_tells_a_failure_once(void)
 {
     struct vm *vm = vm_new(UUID, NULL);
@@ -392,6 +441,7 @@ int main(int argc, char **argv)
     g_test_add_func("/registry/one-command", one_command_at_a_time);
     g_test_add_func("/vm/waits", a_command_waits_for_the_end_of_another);
     g_test_add_func("/vm/wanted", what_is_wanted_is_stopped_and_comes_back);
+    g_test_add_func("/vm/begun", a_pair_that_is_begun_is_on_file);
     g_test_add_func("/vm/keeper", a_keeper_is_one_and_tells_a_failure_once);
     g_test_add_func("/vm/protected", a_protected_pair_is_news_once);
     g_test_add_func("/prove/files", a_proof_is_read_where_it_was_written);
