@@ -396,6 +396,59 @@ int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err)
     return rc;
 }
 
+/* 1: *dom, which has the flag; 0: it cannot have it; -1: not known. */
+static int with_autostart(struct virt *v, const char *uuid, virDomainPtr *dom,
+                          struct ft_err *err)
+{
+    struct ft_err why;
+    int persistent;
+
+    *dom = virt_domain(v, uuid, &why);
+    if (!*dom) {
+        *err = why;
+        return why.code == ENOENT ? 0 : -1;
+    }
+    persistent = virDomainIsPersistent(*dom);
+    if (persistent == 1) {
+        return 1;
+    }
+    if (persistent < 0) {
+        virt_error(err, "domain %s: is it permanent?", uuid);
+    }
+    virDomainFree(*dom);
+    return persistent;
+}
+
+int virt_autostart(struct virt *v, const char *uuid, struct ft_err *err)
+{
+    virDomainPtr dom;
+    int on = 0, rc = with_autostart(v, uuid, &dom, err);
+
+    if (rc == 1) {
+        rc = virDomainGetAutostart(dom, &on) < 0
+               ? virt_error(err, "domain %s: autostart", uuid)
+               : on != 0;
+        virDomainFree(dom);
+    }
+    return rc;
+}
+
+int virt_set_autostart(struct virt *v, const char *uuid, bool on,
+                       struct ft_err *err)
+{
+    virDomainPtr dom;
+    int rc = with_autostart(v, uuid, &dom, err);
+
+    if (rc == 1) {
+        rc = virDomainSetAutostart(dom, on) < 0
+               ? virt_error(err, "domain %s: its autostart cannot be set %s",
+                            uuid, on ? "again" : "off")
+               : 0;
+        virDomainFree(dom);
+    }
+    return rc;
+}
+
 void virt_set_protection(struct virt *v, const char *uuid,
                          const struct dom_protection *p)
 {

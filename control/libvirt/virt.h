@@ -48,6 +48,11 @@ int virt_make_permanent(struct virt *v, const char *uuid,
                         const struct dom_protection *p, struct ft_err *err);
 /* Take out the inactive definition; a copy stays in the state folder. */
 int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err);
+/* libvirt's flag: 1, 0, or -1 when it is not known. One that is not there, or
+ * transient, has none. */
+int virt_autostart(struct virt *v, const char *uuid, struct ft_err *err);
+int virt_set_autostart(struct virt *v, const char *uuid, bool on,
+                       struct ft_err *err);
 void virt_set_protection(struct virt *v, const char *uuid,
                          const struct dom_protection *p);
 int virt_cpu_supported(struct virt *v, const struct dom_facts *f,

@@ -30,7 +30,7 @@ static void reset(struct keeper_backoff *b)
 void keeper_failed(struct keeper_core *k, enum keeper_action_kind kind,
                    ft_ns now)
 {
-    if (kind == KEEPER_TIDY_UP) {
+    if (kind == KEEPER_TIDY_UP || kind == KEEPER_END_PART) {
         back_off(&k->tidy, now);
     }
     if (kind == KEEPER_START_AGENT) {
@@ -62,7 +62,9 @@ static struct keeper_action end_unwanted(const struct keeper_core *k,
     if (is_in_hand(in) || in->now < k->tidy.at) {
         return just(KEEPER_WAIT);
     }
-    return (struct keeper_action){ .kind = KEEPER_TIDY_UP, .end = true };
+    return (struct keeper_action){ .kind = KEEPER_TIDY_UP,
+                                   .end = true,
+                                   .autostart = true };
 }
 
 /* The pair is over on this host: the agent says how. */
@@ -89,6 +91,7 @@ static struct keeper_action tidy_what_is_over(const struct keeper_core *k,
     }
     if (agreed) {
         a.note = KEEPER_NOTE_REASON;
+        a.autostart = !backup;
     } else if (backup) {
         a.note = KEEPER_NOTE_REPLICA;
     } else if (in->state == FT_PAIR_FENCED) {
@@ -118,6 +121,7 @@ static struct keeper_action end_without_agent(const struct keeper_input *in)
         return just(KEEPER_ASK_ARBITER);
     case KEEPER_OWNER_US:
         a.note = KEEPER_NOTE_OFF;
+        a.autostart = true;
         break;
     case KEEPER_OWNER_OTHER:
         a.last = FT_PAIR_FENCED;
@@ -141,7 +145,7 @@ static struct keeper_action without_agent(const struct keeper_core *k,
     if (in->role == FT_ROLE_NONE) {
         return just(KEEPER_RESIGN);
     }
-    if (in->now < k->agent.at) {
+    if (in->now < k->agent.at || in->now < k->tidy.at) {
         return just(KEEPER_WAIT);
     }
     if (in->qemu == KEEPER_NOT_ASKED) {

@@ -18,8 +18,7 @@
  * - A pair that was begun and not made, and one that the user has ended, are
  *   over when the guest runs alone and nobody wants a backup: whoever began it,
  *   or ended it, may have died before.
- * - A try that failed comes again: a new backup and an agent that refuses to
- *   quit after 1 s, 2 s, 4 s .. 30 s, an agent that does not start after 1 s.
+ * - A try that failed comes again: a new backup and an end after 1 s, 2 s, 4 s .. 30 s, an agent that does not start after 1 s.
  *   The reason is told each time (NOTE_FAILURE). The other host's return
  *   (`poked`) ends the wait.
  *
@@ -77,35 +76,36 @@ struct keeper_input {
 };
 
 /* A(NAME, name): those of the first part are answered by calling again. */
-#define KEEPER_ACTIONS(A)                                                    \
-    /* Write the file again; then unsaved is false in this round. */         \
-    A(SAVE, "save")                                                          \
-    /* Say why there is no backup; then the try is NONE. */                  \
-    A(NOTE_FAILURE, "note-failure")                                          \
-    /* Ask the agent itself again: is its replica still unused? */           \
-    A(ASK_AGENT, "ask-agent")                                                \
-    /* Does libvirt say that the domain runs? */                             \
-    A(ASK_LIBVIRT, "ask-libvirt")                                            \
-    /* Is there a QEMU process of this domain? */                            \
-    A(ASK_KERNEL, "ask-kernel")                                              \
-    /* Who owns this generation or a later one? */                           \
-    A(ASK_ARBITER, "ask-arbiter")                                            \
-    /* ---- from here on an action is all for this round ---- */             \
-    A(WAIT, "wait")                                                          \
-    /* Remember the pair that the agent says is protected. */                \
-    A(RECORD_PROTECTED, "record-protected")                                  \
-    /* It went live: make the domain permanent, this host the primary's. */  \
-    A(TAKE_OVER, "take-over")                                                \
-    /* Begin to make a new backup on the last one's host. */                 \
-    A(MAKE_BACKUP, "make-backup")                                            \
+#define KEEPER_ACTIONS(A)                                                        \
+    /* Write the file again; then unsaved is false in this round. */             \
+    A(SAVE, "save")                                                              \
+    /* Say why there is no backup; then the try is NONE. */                      \
+    A(NOTE_FAILURE, "note-failure")                                              \
+    /* Ask the agent itself again: is its replica still unused? */               \
+    A(ASK_AGENT, "ask-agent")                                                    \
+    /* Does libvirt say that the domain runs? */                                 \
+    A(ASK_LIBVIRT, "ask-libvirt")                                                \
+    /* Is there a QEMU process of this domain? */                                \
+    A(ASK_KERNEL, "ask-kernel")                                                  \
+    /* Who owns this generation or a later one? */                               \
+    A(ASK_ARBITER, "ask-arbiter")                                                \
+    /* ---- from here on an action is all for this round ---- */                 \
+    A(WAIT, "wait")                                                              \
+    /* Remember the pair that the agent says is protected. */                    \
+    A(RECORD_PROTECTED, "record-protected")                                      \
+    /* It went live: make the domain permanent, this host the primary's. */      \
+    A(TAKE_OVER, "take-over")                                                    \
+    /* Begin to make a new backup on the last one's host. */                     \
+    A(MAKE_BACKUP, "make-backup")                                                \
     /* {destroy} the replica, let the agent quit; then {end}. An agent     \
-     * that refuses: keeper_failed(). */ \
-    A(TIDY_UP, "tidy-up")                                                    \
-    /* No agent is left that could end it: {end}. */                         \
-    A(END_PART, "end-part")                                                  \
-    /* When that fails: keeper_failed(). */                                  \
-    A(START_AGENT, "start-agent")                                            \
-    /* Nothing is left to follow. */                                         \
+     * that refuses: keeper_failed(). */     \
+    A(TIDY_UP, "tidy-up")                                                        \
+    /* No agent is left that could end it: {end}. libvirtd does not answer:    \
+     * keeper_failed(). */ \
+    A(END_PART, "end-part")                                                      \
+    /* When that fails: keeper_failed(). */                                      \
+    A(START_AGENT, "start-agent")                                                \
+    /* Nothing is left to follow. */                                             \
     A(RESIGN, "resign")
 
 enum keeper_action_kind {
@@ -131,6 +131,7 @@ struct keeper_action {
     /* How this host's part ends, where it has one. */
     bool end;
     bool forget;             /* a replica leaves nothing on the disk */
+    bool autostart;          /* the guest is this host's: as it was set */
     enum ft_pair_state last; /* to be shown from now on; NONE: nothing */
     enum keeper_note note;
 };

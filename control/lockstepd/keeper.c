@@ -29,6 +29,7 @@
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
 #include "control/lockstepd/arbiter-lookup.h"
+#include "control/lockstepd/autostart.h"
 #include "control/lockstepd/control-conn.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
@@ -38,6 +39,7 @@
 #include "control/lockstepd/vm.h"
 
 #define TICK_MS 1000
+#define LOOK (10 * FT_NS_PER_S)
 #define TRY_TICK_MS 100 /* while a new backup is tried or waited for */
 
 struct keeper {
@@ -49,6 +51,7 @@ struct keeper {
     struct vm_info i;            /* what the last round has seen */
     bool hurry;                  /* a new backup is tried, or waits */
     char failure[FT_ERR_TEXT];   /* of the last try */
+    ft_ns look_at;               /* ... after what lasts while protected */
     char owner[CTL_NAME];        /* what the arbiter has said */
     uint64_t owned;
 };
@@ -216,6 +219,19 @@ static bool begin_tidying(struct keeper *k)
     return false;
 }
 
+/* Where the guest is this host's again, it starts by itself as it did. */
+static bool give_back(struct keeper *k, const struct keeper_action *a)
+{
+    struct ft_err err;
+
+    if (!a->autostart || autostart_give_back(k->ctl, k->vm, &err) == 0) {
+        return true;
+    }
+    vm_note(k->vm, "%s; tried again every %d s at most", err.text,
+            (int)(KEEPER_BACKOFF_MAX / FT_NS_PER_S));
+    return false;
+}
+
 /* The pair is over on this host: remove the replica, end the agent. */
 static void tidy_up(struct keeper *k, const struct keeper_action *a)
 {
@@ -225,7 +241,8 @@ static void tidy_up(struct keeper *k, const struct keeper_action *a)
     if (a->destroy) {
         virt_destroy(k->ctl->virt, k->i.uuid);
     }
-    if (agent_client_order(k->ctl, k->i.uuid, "quit", NULL) < 0) {
+    if (!give_back(k, a) ||
+        agent_client_order(k->ctl, k->i.uuid, "quit", NULL) < 0) {
         keeper_failed(&k->core, a->kind, ft_monotonic());
     } else if (a->end) {
         end_part(k, a, k->status.reason);
@@ -247,20 +264,42 @@ static void end_unseen(struct keeper *k, const struct keeper_action *a)
         snprintf(reason, sizeof(reason), "%s owns generation %llu", k->owner,
                  (unsigned long long)k->owned);
     }
-    end_part(k, a, reason);
+    if (give_back(k, a)) {
+        end_part(k, a, reason);
+    } else {
+        keeper_failed(&k->core, a->kind, ft_monotonic());
+    }
     vm_end(k->vm);
 }
 
 /* ---- the rest ----------------------------------------------------------- */
 
+/* What its metadata says of the pair. */
+static struct dom_protection policy_of(const struct vm_info *i)
+{
+    struct dom_protection p;
+
+    snprintf(p.backup, sizeof(p.backup), "%s", i->peer);
+    snprintf(p.arbiter, sizeof(p.arbiter), "%s", i->arbiter);
+    return p;
+}
+
+static void set_policy(struct keeper *k)
+{
+    struct dom_protection p;
+    struct vm_info now;
+
+    vm_get(k->vm, &now);
+    p = policy_of(&now);
+    virt_set_protection(k->ctl->virt, now.uuid, &p);
+}
+
 /* This host's replica is the guest now. */
 static void take_over(struct keeper *k)
 {
-    struct dom_protection p;
+    struct dom_protection p = policy_of(&k->i);
     struct ft_err err;
 
-    snprintf(p.backup, sizeof(p.backup), "%s", k->i.peer);
-    snprintf(p.arbiter, sizeof(p.arbiter), "%s", k->i.arbiter);
     if (virt_make_permanent(k->ctl->virt, k->i.uuid, &p, &err) < 0) {
         vm_note(k->vm,
                 "live, but its definition is not stored on this "
@@ -272,6 +311,31 @@ static void take_over(struct keeper *k)
     vm_take_over(k->vm);
     save(k);
     vm_note(k->vm, "it went live here; its other host was %s", p.backup);
+}
+
+/* What holds while a pair lasts, whoever made it and whatever was done since:
+ * all of it is on file, and the domain does not start by itself. */
+static void record_protected(struct keeper *k)
+{
+    bool news = vm_see_protected(k->vm, &k->status);
+    ft_ns now = ft_monotonic();
+    struct ft_err err;
+
+    if (news) {
+        save(k);
+    }
+    if (k->status.role == FT_ROLE_BACKUP || (!news && now < k->look_at) ||
+        vm_begin(k->vm, "looking after it", 0, NULL) < 0) {
+        return;
+    }
+    k->look_at = now + LOOK;
+    if (autostart_take(k->ctl, k->vm, &err) < 0) {
+        vm_note(k->vm, "it may start by itself: %s", err.text);
+    }
+    if (news) {
+        set_policy(k);
+    }
+    vm_end(k->vm);
 }
 
 static void start_agent(struct keeper *k)
@@ -404,9 +468,7 @@ static bool carry_out(struct keeper *k, const struct keeper_action *a,
         ask_arbiter(k, in);
         return true;
     case KEEPER_RECORD_PROTECTED:
-        if (vm_see_protected(k->vm, &k->status)) {
-            save(k);
-        }
+        record_protected(k);
         return false;
     case KEEPER_TAKE_OVER:
         take_over(k);

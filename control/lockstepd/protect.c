@@ -9,9 +9,10 @@
  *   check     files beside the disks and the arbiter, written by   changed
  *             each host and read by the other; emulator, CPU,      up to
  *             networks, names                                      here)
+ *   begin     from here on this host has a part in a pair, on file, and the
+ *             domain does not start by itself: the keeper mends what dies, and
+ *             ends what is not made
  *   start     the other host starts the replica, paused, and its agent
- *   begin     from here on this host has a part in a pair, on file: its keeper
- *             mends what dies, and ends what is not made
  *   clone     our agent copies the guest while it runs
  *   commit    the other host keeps what it has
  *
@@ -39,6 +40,7 @@
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
 #include "control/lockstepd/arbiter-lookup.h"
+#include "control/lockstepd/autostart.h"
 #include "control/lockstepd/control-conn.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
@@ -425,23 +427,6 @@ static int save_if_asked(struct work *w, struct ft_err *err)
              : 0;
 }
 
-static int start_replica(struct work *w, struct ft_err *err)
-{
-    json_t *reply;
-
-    if (control_call(w->peer,
-                     json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:s}", "do", "start",
-                               "uuid", w->facts.uuid, "name", w->facts.name,
-                               "xml", w->replica, "pair", w->pair,
-                               "generation", (json_int_t)w->generation,
-                               "arbiter", w->policy.arbiter),
-                     &reply, START_S, err) < 0) {
-        return -1;
-    }
-    json_decref(reply);
-    return 0;
-}
-
 /* Before QEMU records: one that loses its agent then waits for another, which
  * is started for a host that has a part in a pair only. */
 static int begin_pair(struct work *w, struct ft_err *err)
@@ -449,7 +434,28 @@ static int begin_pair(struct work *w, struct ft_err *err)
     const struct vm_pair pair = pair_of(w);
 
     vm_begin_pair(w->vm, &pair, &w->was);
-    return save_if_asked(w, err);
+    return save_if_asked(w, err) < 0 ? -1
+                                     : autostart_take(w->ctl, w->vm, err);
+}
+
+static int start_replica(struct work *w, struct ft_err *err)
+{
+    struct vm_info i;
+    json_t *reply;
+
+    vm_get(w->vm, &i);
+    if (control_call(w->peer,
+                     json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:s,s:b}", "do",
+                               "start", "uuid", w->facts.uuid, "name",
+                               w->facts.name, "xml", w->replica, "pair",
+                               w->pair, "generation",
+                               (json_int_t)w->generation, "arbiter",
+                               w->policy.arbiter, "autostart", i.autostart),
+                     &reply, START_S, err) < 0) {
+        return -1;
+    }
+    json_decref(reply);
+    return 0;
 }
 
 /* A clone that is under way. */
@@ -615,29 +621,20 @@ static void give_up(struct work *w)
 static void commit_pair(struct work *w)
 {
     const struct vm_pair pair = pair_of(w);
-    struct vm_info i;
     struct ft_err err;
     json_t *reply;
-    int autostart = 0;
 
-    virDomainGetAutostart(w->dom, &autostart);
-    vm_become_primary(w->vm, &pair, autostart);
-    vm_get(w->vm, &i);
-    if (autostart) {
-        virDomainSetAutostart(w->dom, 0);
-    }
+    vm_become_primary(w->vm, &pair);
     if (registry_save(w->ctl, w->vm, &err) < 0) {
         ft_error("%s", err.text);
     }
-    virt_set_protection(w->ctl->virt, i.uuid, &w->policy);
-    if (control_call(w->peer,
-                     json_pack("{s:s,s:b}", "do", "commit", "autostart",
-                               i.autostart),
-                     &reply, 10, &err) == 0) {
+    virt_set_protection(w->ctl->virt, w->facts.uuid, &w->policy);
+    if (control_call(w->peer, json_pack("{s:s}", "do", "commit"), &reply, 10,
+                     &err) == 0) {
         json_decref(reply);
     } else {
-        ft_warning("pair %s: %s: it keeps the replica by itself", i.name,
-                   err.text);
+        ft_warning("pair %s: %s: it keeps the replica by itself",
+                   w->facts.name, err.text);
     }
 }
 
@@ -684,10 +681,8 @@ int protect_run(struct job *job, const char *domain, const char *host,
     }
     job_progress(job, "start", -1, "starting the replica on %s",
                  w.policy.backup);
-    if (start_replica(&w, err) < 0) {
-        goto out;
-    }
-    if (begin_pair(&w, err) < 0 || clone_guest(&w, err) < 0) {
+    if (begin_pair(&w, err) < 0 || start_replica(&w, err) < 0 ||
+        clone_guest(&w, err) < 0) {
         give_up(&w);
         goto out;
     }

@@ -457,6 +457,7 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         return NULL;
     }
     vm_become_backup(vm, &pair);
+    vm_set_autostart(vm, json_is_true(json_object_get(q, "autostart")));
     s->started = true;
     if (registry_save(s->ctl, vm, err) < 0 ||
         start_domain(s, name, ft_json_text(q, "xml"), err) < 0 ||
@@ -483,17 +484,13 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     return json_pack("{s:b}", "ok", 1);
 }
 
-static json_t *do_commit(struct session *s, json_t *q, struct ft_err *err)
+static json_t *do_commit(struct session *s, struct ft_err *err)
 {
     if (!s->started) {
         ft_err_set(err, EINVAL, "request commit: nothing was started");
         return NULL;
     }
     s->committed = true;
-    vm_set_autostart(s->vm, json_is_true(json_object_get(q, "autostart")));
-    if (registry_save(s->ctl, s->vm, err) < 0) {
-        ft_error("%s", err->text);
-    }
     return json_pack("{s:b}", "ok", 1);
 }
 
@@ -559,7 +556,7 @@ static json_t *answer(struct session *s, json_t *q, struct ft_err *err)
         return do_start(s, q, err);
     }
     if (!strcmp(what, "commit")) {
-        return do_commit(s, q, err);
+        return do_commit(s, err);
     }
     ft_err_set(err, EINVAL,
                "request '%s' is not known: install the same "

@@ -16,6 +16,7 @@
 
 #include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-client.h"
+#include "control/lockstepd/autostart.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
 #include "control/lockstepd/registry.h"
@@ -93,12 +94,12 @@ static int end_pair(struct job *job, const struct vm_info *vm,
 }
 
 /* What protection had changed about the domain. */
-static int restore(struct ctl *ctl, struct vm *vm, virDomainPtr dom,
-                   struct ft_err *err)
+static int restore(struct ctl *ctl, struct vm *vm, struct ft_err *err)
 {
-    if (vm_unpair(vm)) {
-        virDomainSetAutostart(dom, 1);
+    if (autostart_give_back(ctl, vm, err) < 0) {
+        return -1; /* the keeper does it when libvirtd answers */
     }
+    vm_end_part(vm, FT_PAIR_NONE);
     vm_note(vm, "%s", "ended by 'lockstep unprotect'");
     virt_set_protection(ctl->virt, vm_uuid(vm), NULL);
     return registry_save(ctl, vm, err);
@@ -149,7 +150,7 @@ int unprotect_run(struct job *job, const char *domain, char *summary,
                      *was.peer ? was.peer : "its backup");
         rc = end_pair(job, &was, err);
         if (rc == 0) {
-            rc = restore(ctl, vm, dom, err);
+            rc = restore(ctl, vm, err);
         }
         vm_end(vm);
         snprintf(summary, size,

@@ -228,15 +228,13 @@ void vm_give_up_pair(struct vm *vm, const struct vm_info *was)
     unlock(vm);
 }
 
-void vm_become_primary(struct vm *vm, const struct vm_pair *pair,
-                       bool autostart)
+void vm_become_primary(struct vm *vm, const struct vm_pair *pair)
 {
     struct vm_info *i = lock(vm);
 
     set_pair(i, pair);
     i->role = FT_ROLE_PRIMARY;
     i->wanted = true;
-    i->autostart = i->autostart || autostart;
     unlock(vm);
 }
 
@@ -288,22 +286,8 @@ void vm_end_part(struct vm *vm, enum ft_pair_state last)
 
     i->role = FT_ROLE_NONE;
     i->wanted = false;
-    if (last != FT_PAIR_NONE) {
-        i->last = last;
-    }
+    i->last = last;
     unlock(vm);
-}
-
-bool vm_unpair(struct vm *vm)
-{
-    struct vm_info *i = lock(vm);
-    bool autostart = i->autostart;
-
-    i->role = FT_ROLE_NONE;
-    i->autostart = false;
-    i->last = FT_PAIR_NONE;
-    unlock(vm);
-    return autostart;
 }
 
 /* ---- what the user wants ----------------------------------------------- */

@@ -95,9 +95,8 @@ void vm_begin_pair(struct vm *vm, const struct vm_pair *pair,
 /* It was not made. An earlier pair's host and arbiter count again; where there
  * was none the keeper ends this host's part, when the guest runs alone. */
 void vm_give_up_pair(struct vm *vm, const struct vm_info *was);
-/* A pair was made, this host is the primary's. autostart: libvirt's flag. */
-void vm_become_primary(struct vm *vm, const struct vm_pair *pair,
-                       bool autostart);
+/* A pair was made, this host is the primary's. */
+void vm_become_primary(struct vm *vm, const struct vm_pair *pair);
 /* A replica for this pair is about to be started here. */
 void vm_become_backup(struct vm *vm, const struct vm_pair *pair);
 /* The agent says that its pair is protected. True: that is news. */
@@ -106,8 +105,6 @@ bool vm_see_protected(struct vm *vm, const struct agent_report *status);
 void vm_take_over(struct vm *vm);
 /* This host has no part any more. last: as in struct vm_info. */
 void vm_end_part(struct vm *vm, enum ft_pair_state last);
-/* The user ended the pair. Returns what autostart was taken over. */
-bool vm_unpair(struct vm *vm);
 
 /* ---- what the user wants ----------------------------------------------- */
 

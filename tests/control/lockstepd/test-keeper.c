@@ -42,6 +42,7 @@
         .kind = KEEPER_END_PART, .end = true, __VA_ARGS__                    \
     }
 #define REPLICA_ENDS .destroy = true, .forget = true, .end = true
+#define AUTOSTART .autostart = true
 #define SHOWN(word) .last = FT_PAIR_##word
 #define NOTE(WHAT) .note = KEEPER_NOTE_##WHAT
 
@@ -60,7 +61,7 @@ static const struct row {
     { "... not while a command works on it",
       IN(PRIMARY, SAYS(ALONE), .busy = true), DO(WAIT) },
     { "... not when nobody wants one: its part is over",
-      IN(UNWANTED, SAYS(ALONE)), TIDY_UP(.end = true) },
+      IN(UNWANTED, SAYS(ALONE)), TIDY_UP(.end = true, AUTOSTART) },
     { "... not while the user ends the pair",
       IN(PRIMARY, SAYS(ALONE), .stopped = true), DO(WAIT) },
     { "... not while the agents are at it", IN(PRIMARY, SAYS(CLONING)),
@@ -88,7 +89,7 @@ static const struct row {
     { "... and have made it", IN(UNWANTED, SAYS(PROTECTED)),
       DO(RECORD_PROTECTED) },
     { "... or not: its part is over", IN(UNWANTED, SAYS(LIVE)),
-      TIDY_UP(.end = true) },
+      TIDY_UP(.end = true, AUTOSTART) },
     { "... but not while the user ends it",
       IN(UNWANTED, SAYS(ALONE), .stopped = true), DO(WAIT) },
     { "... nor while it is tried", IN(UNWANTED, SAYS(ALONE), RUNS),
@@ -155,7 +156,7 @@ static const struct row {
       IN(PRIMARY, SAYS(FENCED)),
       TIDY_UP(.end = true, SHOWN(FENCED), NOTE(FENCED)) },
     { "a primary whose guest powered off", IN(PRIMARY, SAYS(ENDED)),
-      TIDY_UP(.end = true, SHOWN(ENDED), NOTE(REASON)) },
+      TIDY_UP(.end = true, AUTOSTART, SHOWN(ENDED), NOTE(REASON)) },
     { "an agent without a part any more is asked to quit",
       IN(NOBODY, SAYS(ALONE)), DO(TIDY_UP) },
     { "... and one whose pair had ended before", IN(NOBODY, SAYS(ENDED)),
@@ -187,7 +188,7 @@ static const struct row {
       END_PART(SHOWN(OFF), NOTE(ELSEWHERE)) },
     { "this host owns it",
       IN(PRIMARY, GONE, .qemu = KEEPER_NO, .owner = KEEPER_OWNER_US),
-      END_PART(SHOWN(OFF), NOTE(OFF)) },
+      END_PART(AUTOSTART, SHOWN(OFF), NOTE(OFF)) },
     { "the other host has won",
       IN(PRIMARY, GONE, .qemu = KEEPER_NO, .owner = KEEPER_OWNER_OTHER),
       END_PART(SHOWN(FENCED), NOTE(FENCED)) },
@@ -198,10 +199,13 @@ static void expect(const char *name, const struct keeper_action *have,
 {
     if (have->kind != want->kind || have->destroy != want->destroy ||
         have->end != want->end || have->forget != want->forget ||
-        have->last != want->last || have->note != want->note) {
-        g_error("%s: %s, end %d forget %d destroy %d last '%s' note %d", name,
-                keeper_action_name(have->kind), have->end, have->forget,
-                have->destroy, ft_pair_state_name(have->last), have->note);
+        have->autostart != want->autostart || have->last != want->last ||
+        have->note != want->note) {
+        g_error(
+            "%s: %s, end %d forget %d destroy %d autostart %d last '%s' note %d",
+            name, keeper_action_name(have->kind), have->end, have->forget,
+            have->destroy, have->autostart, ft_pair_state_name(have->last),
+            have->note);
     }
 }
 
@@ -294,6 +298,19 @@ static void an_agent_that_refuses_is_asked_again_later(void)
         g_assert_cmpint(at(&k, fenced, t + wait[i] - 0.1), ==, KEEPER_WAIT);
         t += wait[i];
     }
+}
+
+/* libvirtd does not answer, and autostart is owed. */
+static void an_end_that_fails_comes_again(void)
+{
+    const struct keeper_input off = { PRIMARY, GONE, .qemu = KEEPER_NO,
+                                      .owner = KEEPER_OWNER_US };
+    struct keeper_core k = { 0 };
+
+    g_assert_cmpint(at(&k, off, 100), ==, KEEPER_END_PART);
+    keeper_failed(&k, KEEPER_END_PART, 100 * S);
+    g_assert_cmpint(at(&k, off, 100.9), ==, KEEPER_WAIT);
+    g_assert_cmpint(at(&k, off, 101), ==, KEEPER_END_PART);
 }
 
 static void an_agent_that_does_not_start_is_started_again(void)
@@ -400,6 +417,12 @@ static void check(const struct keeper_input *in,
     default:
         g_assert_cmpint(a->kind, ==, KEEPER_WAIT);
     }
+    if (a->autostart) { /* never where the other host may have the guest */
+        g_assert_true(a->end && in->role == FT_ROLE_PRIMARY);
+        g_assert_true(
+            alone_here || in->owner == KEEPER_OWNER_US ||
+            (in->agent == KEEPER_AGENT_SAYS && in->state == FT_PAIR_ENDED));
+    }
     if (a->forget) { /* what a primary's host knows of a pair is kept */
         g_assert_cmpint(in->role, ==, FT_ROLE_BACKUP);
     }
@@ -476,6 +499,7 @@ int main(int argc, char **argv)
     g_test_add_func("/keeper/later-loss", a_later_loss_begins_anew);
     g_test_add_func("/keeper/refused-quit",
                     an_agent_that_refuses_is_asked_again_later);
+    g_test_add_func("/keeper/failed-end", an_end_that_fails_comes_again);
     g_test_add_func("/keeper/agent-start",
                     an_agent_that_does_not_start_is_started_again);
     g_test_add_func("/keeper/announce", the_other_host_of_a_pair_is_told);

@@ -10,7 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/libvirt/virt.h"
 #include "control/lockstepd/agent-report.h"
+#include "control/lockstepd/autostart.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/proof.h"
 #include "control/lockstepd/registry.h"
@@ -58,7 +60,8 @@ static void what_is_saved_is_loaded(void)
     g_assert_cmpint(registry_load(c, &err), ==, 0);
     g_assert_null(registry_find(c, UUID));
     vm = registry_vm(c, UUID, "web\"1");
-    vm_become_primary(vm, &pair, true);
+    vm_become_primary(vm, &pair);
+    vm_set_autostart(vm, true);
     g_assert_cmpint(registry_save(c, vm, &err), ==, 0);
     free_ctl(c);
 
@@ -230,15 +233,16 @@ static void what_is_wanted_is_stopped_and_comes_back(void)
     struct vm *vm = vm_new(UUID, NULL);
     struct vm_info was, i;
 
-    vm_become_primary(vm, &pair, true);
+    vm_become_primary(vm, &pair);
     vm_stop_wanting(vm, &was);
     g_assert_true(was.wanted && !was.stopped);
     g_assert_true(vm_is_stopped(vm));
     vm_want_again(vm, was.wanted);
     vm_get(vm, &i);
-    g_assert_true(i.wanted && !i.stopped && i.autostart);
-    g_assert_true(vm_unpair(vm));
-    g_assert_false(vm_unpair(vm));
+    g_assert_true(i.wanted && !i.stopped);
+    vm_end_part(vm, FT_PAIR_NONE);
+    vm_get(vm, &i);
+    g_assert_true(!i.wanted && i.role == FT_ROLE_NONE);
     vm_become_backup(vm, &pair);
     vm_stop_wanting(vm, &was);
     g_assert_cmpint(was.role, ==, FT_ROLE_BACKUP);
@@ -275,7 +279,7 @@ static void a_pair_that_is_begun_is_on_file(void)
     g_assert_cmpint(i.role, ==, FT_ROLE_PRIMARY);
     g_assert_cmpstr(i.peer, ==, "hostb");
     /* Beside one that is wanted: that one counts again. */
-    vm_become_primary(vm, &first, false);
+    vm_become_primary(vm, &first);
     vm_begin_pair(vm, &second, &was);
     vm_get(vm, &i);
     g_assert_cmpstr(i.peer, ==, "hostc");
@@ -291,6 +295,75 @@ static void a_pair_that_is_begun_is_on_file(void)
     vm_begin_pair(vm, &second, &was);
     vm_get(vm, &i);
     g_assert_cmpint(i.role, ==, FT_ROLE_BACKUP);
+    registry_forget(c, vm);
+    free_ctl(c);
+}
+
+/* libvirt, played. */
+static int flag;
+static bool answers;
+
+int virt_autostart(struct virt *v, const char *uuid, struct ft_err *err)
+{
+    (void)v, (void)uuid;
+    return answers ? flag : ft_err_set(err, EIO, "libvirt: no answer");
+}
+
+int virt_set_autostart(struct virt *v, const char *uuid, bool on,
+                       struct ft_err *err)
+{
+    (void)v, (void)uuid;
+    if (!answers) {
+        return ft_err_set(err, EIO, "libvirt: no answer");
+    }
+    flag = on;
+    return 0;
+}
+
+static bool owed(struct vm *vm)
+{
+    struct vm_info i;
+
+    vm_get(vm, &i);
+    return i.autostart;
+}
+
+/* Off, and remembered before; given back once, when libvirt answers. */
+static void autostart_is_taken_and_given_back(void)
+{
+    g_autofree char *state = g_strdup_printf("%s/state/vm", dir);
+    g_autofree char *away = g_strdup_printf("%s/state/away", dir);
+    struct ctl *c = new_ctl();
+    struct ft_err err = { 0 };
+    struct vm *vm;
+
+    g_assert_cmpint(registry_load(c, NULL), ==, 0);
+    vm = registry_vm(c, UUID, "web1");
+    flag = 1;
+    answers = false;
+    g_assert_cmpint(autostart_take(c, vm, &err), ==, -1);
+    g_assert_false(owed(vm));
+    answers = true;
+    /* What cannot be remembered is not changed. */
+    g_assert_cmpint(g_rename(state, away), ==, 0);
+    g_assert_cmpint(autostart_take(c, vm, &err), ==, -1);
+    g_assert_cmpint(flag, ==, 1);
+    g_assert_cmpint(g_rename(away, state), ==, 0);
+    g_assert_cmpint(autostart_take(c, vm, &err), ==, 0);
+    g_assert_cmpint(flag, ==, 0);
+    g_assert_true(owed(vm));
+    g_assert_cmpint(autostart_take(c, vm, &err), ==, 0); /* a second time */
+    g_assert_true(owed(vm));
+    answers = false;
+    g_assert_cmpint(autostart_give_back(c, vm, &err), ==, -1);
+    g_assert_true(owed(vm));
+    answers = true;
+    g_assert_cmpint(autostart_give_back(c, vm, &err), ==, 0);
+    g_assert_cmpint(flag, ==, 1);
+    /* What the operator does afterwards is not undone. */
+    flag = 0;
+    g_assert_cmpint(autostart_give_back(c, vm, &err), ==, 0);
+    g_assert_cmpint(flag, ==, 0);
     registry_forget(c, vm);
     free_ctl(c);
 }
@@ -442,6 +515,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vm/waits", a_command_waits_for_the_end_of_another);
     g_test_add_func("/vm/wanted", what_is_wanted_is_stopped_and_comes_back);
     g_test_add_func("/vm/begun", a_pair_that_is_begun_is_on_file);
+    g_test_add_func("/vm/autostart", autostart_is_taken_and_given_back);
     g_test_add_func("/vm/keeper", a_keeper_is_one_and_tells_a_failure_once);
     g_test_add_func("/vm/protected", a_protected_pair_is_news_once);
     g_test_add_func("/prove/files", a_proof_is_read_where_it_was_written);
