@@ -4,11 +4,15 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define PROC_ACCEPTS 0x10000 /* __SO_ACCEPTCON, of the kernel's table */
 
 union control {
     char buf[CMSG_SPACE(sizeof(int) * FT_FDS_MAX)];
@@ -193,4 +197,29 @@ int ft_unix_connect(const char *path, int type, struct ft_err *err)
         return -1;
     }
     return fd;
+}
+
+int ft_unix_has_listener(const char *path)
+{
+    FILE *f = fopen("/proc/net/unix", "re");
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t n;
+    int found = 0;
+
+    if (f == NULL) {
+        return -1;
+    }
+    while (!found && (n = getline(&line, &size, f)) > 0) {
+        unsigned long flags = 0;
+        int at = 0;
+
+        line[n - 1] = '\0'; /* the end of the line */
+        /* number: references protocol flags type state inode path */
+        sscanf(line, "%*s %*s %*s %lx %*s %*s %*s %n", &flags, &at);
+        found = at > 0 && (flags & PROC_ACCEPTS) && !strcmp(line + at, path);
+    }
+    free(line);
+    fclose(f);
+    return found;
 }

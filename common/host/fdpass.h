@@ -34,5 +34,9 @@ ssize_t ft_recv_fds(int sock, void *buf, size_t cap, int *fds, size_t max_fds,
 int ft_unix_listen(const char *path, int type, unsigned mode,
                    struct ft_err *err);
 int ft_unix_connect(const char *path, int type, struct ft_err *err);
+/* Does a process of this network namespace listen on a socket that was bound to
+ * this path? The kernel is asked, nobody is connected to. 1, 0, or -1: not
+ * known. */
+int ft_unix_has_listener(const char *path);
 
 #endif

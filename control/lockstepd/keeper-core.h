@@ -66,7 +66,7 @@ struct keeper_input {
     /* Answers, NOT_ASKED at first. */
     enum keeper_answer still_unused; /* ASK_AGENT */
     enum keeper_answer runs;         /* ASK_LIBVIRT: not paused */
-    enum keeper_answer qemu;         /* ASK_KERNEL: its process is there */
+    enum keeper_answer qemu;         /* ASK_KERNEL: it is there */
     enum {
         KEEPER_OWNER_NOT_ASKED,
         KEEPER_OWNER_UNKNOWN,
@@ -85,7 +85,7 @@ struct keeper_input {
     A(ASK_AGENT, "ask-agent")                                                    \
     /* Does libvirt say that the domain runs? */                                 \
     A(ASK_LIBVIRT, "ask-libvirt")                                                \
-    /* Is there a QEMU process of this domain? */                                \
+    /* Is this domain's QEMU there? */                                           \
     A(ASK_KERNEL, "ask-kernel")                                                  \
     /* Who owns this generation or a later one? */                               \
     A(ASK_ARBITER, "ask-arbiter")                                                \

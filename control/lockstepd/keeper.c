@@ -14,9 +14,7 @@
  */
 #include "control/lockstepd/keeper.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +22,7 @@
 #include <unistd.h>
 
 #include "common/host/clock.h"
+#include "common/host/fdpass.h"
 #include "common/host/json.h"
 #include "common/host/log.h"
 #include "control/libvirt/virt.h"
@@ -349,42 +348,16 @@ static void start_agent(struct keeper *k)
     }
 }
 
-static bool has_argument(const char *pid, const char *want)
-{
-    char path[300], line[32768];
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof(path), "/proc/%s/cmdline", pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    n = read(fd, line, sizeof(line)); /* nothing, of one that has ended */
-    close(fd);
-    return n > 0 && memmem(line, (size_t)n, want, strlen(want));
-}
-
-/* Does the domain's QEMU run? The kernel is asked: libvirtd may be away,
- * and a process number may be another's by now. */
+/* Does the domain's QEMU run? It listens on its vmlink as long as it does. The
+ * kernel is asked: libvirtd may be away, and a process number may be another's
+ * by now. */
 static bool qemu_runs(struct keeper *k)
 {
-    char want[FT_OPTION_TEXT + CTL_UUID + 32];
-    struct dirent *e;
-    bool found = false;
-    DIR *d = opendir("/proc");
+    char path[FT_PATH_TEXT];
 
-    if (!d) {
-        return true; /* not known: a new agent will see */
-    }
-    snprintf(want, sizeof(want), "path=%s/vm/%s/vmlink.sock",
+    snprintf(path, sizeof(path), "%s/vm/%s/vmlink.sock",
              k->ctl->options.paths_run, k->i.uuid);
-    while (!found && (e = readdir(d))) {
-        found = *e->d_name >= '1' && *e->d_name <= '9' &&
-                has_argument(e->d_name, want);
-    }
-    closedir(d);
-    return found;
+    return ft_unix_has_listener(path) != 0; /* not known: an agent will see */
 }
 
 static bool is_still_unused(struct keeper *k)

@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/host/err.h"
@@ -333,6 +336,40 @@ static void test_unix_sockets(void)
     g_assert_nonnull(strstr(err.text, "must have 1 to 107 bytes"));
 }
 
+/* Whoever listens is there; a text that names the socket, a file that was left
+ * behind and a client are not. */
+static void test_listener(void)
+{
+    g_autofree char *path = g_strdup(in_dir("vm link.sock"));
+    g_autofree char *longer = g_strdup_printf("%s2", path);
+    const char *argv[] = { "sh", "-c", "kill -STOP $$", path, NULL };
+    struct ft_err err;
+    GPid pid;
+    int fd, client;
+
+    g_assert_cmpint(ft_unix_has_listener(path), ==, 0);
+    fd = ft_unix_listen(path, SOCK_SEQPACKET, 0600, &err);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ft_unix_has_listener(path), ==, 1);
+    g_assert_cmpint(ft_unix_has_listener(longer), ==, 0);
+    client = ft_unix_connect(path, SOCK_SEQPACKET, &err);
+    g_assert_cmpint(client, >=, 0);
+    g_assert_cmpint(ft_unix_has_listener(path), ==, 1);
+    close(fd);
+    g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS));
+    g_assert_cmpint(ft_unix_has_listener(path), ==, 0);
+    close(client);
+    g_assert_true(
+        g_spawn_async(NULL, (char **)argv, NULL,
+                      G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL,
+                      NULL, &pid, NULL));
+    g_assert_cmpint(waitpid(pid, NULL, WUNTRACED), ==, pid); /* it is there */
+    g_assert_cmpint(ft_unix_has_listener(path), ==, 0);
+    kill(pid, SIGKILL);
+    g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+    unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     char command[96];
@@ -349,6 +386,7 @@ int main(int argc, char **argv)
     g_test_add_func("/fdpass/stream", test_stream);
     g_test_add_func("/fdpass/packets", test_packets);
     g_test_add_func("/fdpass/listening and connecting", test_unix_sockets);
+    g_test_add_func("/fdpass/who listens", test_listener);
     rc = g_test_run();
     g_snprintf(command, sizeof(command), "rm -r %s", dir);
     return system(command) ? 1 : rc;
