@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/host/file.h"
 #include "common/host/log.h"
 #include "common/host/options.h"
 
@@ -344,27 +345,20 @@ int virt_make_permanent(struct virt *v, const char *uuid,
     return rc;
 }
 
+/* On the disk, before libvirt forgets it. */
 static int keep_definition(struct virt *v, virDomainPtr dom, const char *uuid,
                            struct ft_err *err)
 {
     char *text = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE |
                                               VIR_DOMAIN_XML_SECURE);
     char path[FT_PATH_TEXT];
-    FILE *f;
     int rc;
 
     if (!text) {
-        return virt_error(err, "domain %s", virDomainGetName(dom));
+        return virt_error(err, "domain %s: its definition", uuid);
     }
     snprintf(path, sizeof(path), "%s/vm/%s.xml", v->state_dir, uuid);
-    f = fopen(path, "we");
-    rc = f && fputs(text, f) >= 0 ? 0 : -1;
-    if (f && fclose(f) != 0) {
-        rc = -1;
-    }
-    if (rc < 0) {
-        ft_err_sys(err, errno, "file %s: cannot write it", path);
-    }
+    rc = ft_file_replace(path, text, 0640, err);
     free(text);
     return rc;
 }

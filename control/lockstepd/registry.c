@@ -10,7 +10,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/host/file.h"
 #include "common/host/id.h"
 #include "common/host/json.h"
 #include "common/host/log.h"
@@ -84,12 +84,11 @@ static int make_dir(const char *path, mode_t mode, struct ft_err *err)
 
 int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
 {
-    char path[FT_PATH_TEXT], tmp[FT_PATH_TEXT + 8], dir[FT_PATH_TEXT];
+    char path[FT_PATH_TEXT];
     struct vm_info i;
     json_t *o;
-    int fd, rc = -1;
     char *text;
-    size_t n;
+    int rc;
 
     vm_get(vm, &i);
     o = json_pack("{s:s,s:s,s:b,s:b,s:s,s:s,s:s,s:s,s:I,s:b}", "uuid", i.uuid,
@@ -106,30 +105,10 @@ int registry_save(struct ctl *ctl, struct vm *vm, struct ft_err *err)
     if (!text) {
         return ft_err_set(err, ENOMEM, "domain %s: state not saved", i.name);
     }
-    snprintf(dir, sizeof(dir), "%s/vm", ctl->options.paths_state);
     file_of(ctl, vm_uuid(vm), path, sizeof(path));
-    snprintf(tmp, sizeof(tmp), "%s.%d", path, (int)gettid());
-    n = strlen(text);
-    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd >= 0) {
-        errno = ENOSPC; /* what a write that is cut short means */
-    }
-    if (fd < 0 || write(fd, text, n) != (ssize_t)n || fsync(fd) < 0 ||
-        rename(tmp, path) < 0) {
-        ft_err_sys(err, errno, "domain %s: file %s: cannot write it", i.name,
-                   path);
-        unlink(tmp);
-        goto out;
-    }
-    rc = 0;
-out:
-    if (fd >= 0) {
-        close(fd);
-    }
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
+    rc = ft_file_replace(path, text, 0640, err);
+    if (rc < 0) {
+        ft_err_prefix(err, "domain %s", i.name);
     }
     free(text);
     vm_set_saved(vm, rc == 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* test-host.c - errors, log, timers, worker, descriptors */
+/* test-host.c - errors, log, timers, worker, descriptors, files */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
@@ -14,6 +14,7 @@
 
 #include "common/host/err.h"
 #include "common/host/fdpass.h"
+#include "common/host/file.h"
 #include "common/host/log.h"
 #include "common/host/loop.h"
 #include "common/host/work.h"
@@ -370,6 +371,62 @@ static void test_listener(void)
     unlink(path);
 }
 
+/* ---- files ---- */
+
+static int syncs, syncs_at_rename;
+static bool sync_fails;
+
+/* The program's own: what must be on the disk, and when. */
+int fsync(int fd)
+{
+    (void)fd;
+    syncs++;
+    errno = EIO;
+    return sync_fails ? -1 : 0;
+}
+
+int rename(const char *from, const char *to)
+{
+    syncs_at_rename = syncs;
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+static void says(const char *path, const char *text)
+{
+    g_autofree char *is = NULL;
+
+    g_assert_true(g_file_get_contents(path, &is, NULL, NULL));
+    g_assert_cmpstr(is, ==, text);
+}
+
+/* The text is on the disk before it has its name, and its name before the call
+ * returns; what fails leaves the old one. */
+static void test_replace(void)
+{
+    g_autofree char *path = g_strdup(in_dir("definition.xml"));
+    g_autofree char *away = g_strdup(in_dir("nowhere/x.xml"));
+    struct ft_err err = { 0 };
+    struct stat st;
+
+    g_assert_cmpint(ft_file_replace(path, "old", 0640, &err), ==, 0);
+    g_assert_cmpint(syncs_at_rename, ==, 1);
+    g_assert_cmpint(syncs, ==, 2);
+    says(path, "old");
+    g_assert_cmpint(stat(path, &st), ==, 0);
+    g_assert_cmpint(st.st_mode & 0777 & ~0640, ==, 0);
+    sync_fails = true;
+    g_assert_cmpint(ft_file_replace(path, "new", 0640, &err), ==, -1);
+    g_assert_nonnull(strstr(err.text, path));
+    g_assert_nonnull(strstr(err.text, "Input/output error"));
+    sync_fails = false;
+    says(path, "old");
+    g_assert_cmpint(ft_file_replace(away, "new", 0640, &err), ==, -1);
+    g_assert_cmpint(err.code, ==, ENOENT);
+    g_assert_cmpint(ft_file_replace(path, "new", 0640, &err), ==, 0);
+    says(path, "new");
+    unlink(path);
+}
+
 int main(int argc, char **argv)
 {
     char command[96];
@@ -387,6 +444,7 @@ int main(int argc, char **argv)
     g_test_add_func("/fdpass/packets", test_packets);
     g_test_add_func("/fdpass/listening and connecting", test_unix_sockets);
     g_test_add_func("/fdpass/who listens", test_listener);
+    g_test_add_func("/file/synced, whole or not at all", test_replace);
     rc = g_test_run();
     g_snprintf(command, sizeof(command), "rm -r %s", dir);
     return system(command) ? 1 : rc;
