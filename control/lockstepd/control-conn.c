@@ -27,7 +27,6 @@
 #include "logging-channel/conn.h"
 
 #define OPEN_S 10
-#define IDLE_S 600 /* a session whose client says nothing */
 
 struct control_conn {
     struct ctl *ctl;
@@ -436,9 +435,10 @@ int control_call(struct control_conn *p, json_t *request, json_t **reply,
     return 0;
 }
 
-int control_next(struct control_conn *p, json_t **request, struct ft_err *err)
+int control_next(struct control_conn *p, json_t **request, int timeout_s,
+                 struct ft_err *err)
 {
-    if (run_until(p, has_inbox, IDLE_S, err) < 0) {
+    if (run_until(p, has_inbox, timeout_s, err) < 0) {
         return err->code == ECONNRESET ? 0 : -1;
     }
     *request = p->inbox;

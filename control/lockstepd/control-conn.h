@@ -22,8 +22,8 @@ const char *control_host(const struct control_conn *p);
 const char *control_address(const struct control_conn *p); /* no port */
 int control_call(struct control_conn *p, json_t *request, json_t **reply,
                  int timeout_s, struct ft_err *err);
-/* 1: *request (given), 0: closed, -1: err */
-int control_next(struct control_conn *p, json_t **request,
+/* 1: *request (given), 0: closed, -1: err; it has been silent for timeout_s. */
+int control_next(struct control_conn *p, json_t **request, int timeout_s,
                  struct ft_err *err);
 int control_reply(struct control_conn *p, json_t *reply, struct ft_err *err);
 /* A numeric address of a host name. */

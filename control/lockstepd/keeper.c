@@ -231,11 +231,25 @@ static bool give_back(struct keeper *k, const struct keeper_action *a)
     return false;
 }
 
+/* What the agent has said when this was decided may be old by now. */
+static bool says_the_same(struct keeper *k)
+{
+    struct agent_report now;
+
+    return agent_client_status(k->ctl, k->i.uuid, &now, NULL) == 0 &&
+           now.state == k->status.state && now.unused == k->status.unused &&
+           now.generation == k->status.generation;
+}
+
 /* The pair is over on this host: remove the replica, end the agent. */
 static void tidy_up(struct keeper *k, const struct keeper_action *a)
 {
     if (!begin_tidying(k)) {
         return;
+    }
+    if (!says_the_same(k)) {
+        vm_end(k->vm);
+        return; /* the next round decides */
     }
     if (a->destroy) {
         virt_destroy(k->ctl->virt, k->i.uuid);

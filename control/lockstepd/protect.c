@@ -52,6 +52,8 @@
 #define CHECK_S 90 /* the first look at a new emulator takes long */
 #define START_S 60
 #define GREET_MS 10000 /* the agent finds its QEMU */
+#define ALIVE (5 * FT_NS_PER_S)
+#define ALIVE_WAIT_S 3
 #define STUCK_MS 60000 /* a clone that does not move */
 
 struct work {
@@ -463,7 +465,9 @@ struct clone {
     struct ft_json_reader lines; /* of the agent */
     bool begun;                  /* the agent has said so */
     uint64_t sent;
-    ft_ns moved; /* when `sent` changed */
+    ft_ns moved;    /* when `sent` changed */
+    ft_ns alive_at; /* when the other lockstepd is told again that we are */
+    bool deaf;      /* ... it does not answer any more */
 };
 
 static int order_clone(struct work *w, int fd, struct ft_err *err)
@@ -568,6 +572,26 @@ static int watch_clone(struct work *w, struct clone *c, struct ft_err *err)
     return rc;
 }
 
+/* The other host's lockstepd keeps the domain for us while it hears us. One
+ * that does not answer is let alone: the agents go on without it. */
+static void say_alive(struct work *w, struct clone *c)
+{
+    ft_ns now = ft_monotonic();
+    struct ft_err err;
+    json_t *reply;
+
+    if (c->deaf || now < c->alive_at) {
+        return;
+    }
+    c->alive_at = now + ALIVE;
+    if (control_call(w->peer, json_pack("{s:s}", "do", "alive"), &reply,
+                     ALIVE_WAIT_S, &err) == 0) {
+        json_decref(reply);
+    } else {
+        c->deaf = true;
+    }
+}
+
 static int clone_guest(struct work *w, struct ft_err *err)
 {
     int fd = agent_client_open(w->ctl, w->facts.uuid, err), rc;
@@ -582,6 +606,7 @@ static int clone_guest(struct work *w, struct ft_err *err)
         if (job_cancelled(w->job) || w->ctl->quit) {
             rc = ft_err_set(err, ECANCELED, "cancelled");
         } else {
+            say_alive(w, &c);
             rc = watch_clone(w, &c, err);
         }
     }

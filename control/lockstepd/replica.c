@@ -3,8 +3,8 @@
  * replica.c - be the backup's host: the other side of protect.c
  *
  * One thread serves one CONTROL connection. A replica that was started for it
- * goes away again when the connection ends before `commit`, unless the agents
- * have the pair protected by then: from there on the pair decides.
+ * goes away again when the connection ends before `commit`, if its agent says
+ * that nobody has filled it; else the pair, or the keeper, decides.
  *
  * paper, 3.1; rule 8
  */
@@ -30,6 +30,8 @@
 #include "control/lockstepd/vm.h"
 
 #define FILES_MAX 64
+#define IDLE_S 600 /* a client that says nothing, and holds nothing here */
+#define DEAF_S 20  /* ... while the domain waits: it says ALIVE every 5 s */
 
 struct session {
     struct ctl *ctl;
@@ -78,12 +80,21 @@ static int clear_agent(struct session *s, const char *uuid, const char *name,
     return 0;
 }
 
+/* Its agent says that nobody has filled this replica. One that does not answer
+ * may have the only copy by now. */
+static bool is_empty(struct ctl *ctl, const char *uuid)
+{
+    struct agent_report status;
+
+    return agent_client_status(ctl, uuid, &status, NULL) == 0 &&
+           (status.unused || status.state == FT_PAIR_CLONING);
+}
+
 /* A replica here that was never protected, from an earlier try of the very host
  * that asks now: whoever began it is gone. */
 static void clear_replica(struct session *s, const char *uuid)
 {
     struct vm *vm = registry_find(s->ctl, uuid);
-    struct agent_report status;
     struct vm_info i;
 
     if (!vm || vm_begin(vm, "tidying up", 3000, NULL) < 0) {
@@ -91,8 +102,7 @@ static void clear_replica(struct session *s, const char *uuid)
     }
     vm_get(vm, &i);
     if (i.role == FT_ROLE_BACKUP && !strcmp(i.peer, control_host(s->peer)) &&
-        agent_client_status(s->ctl, uuid, &status, NULL) == 0 &&
-        (status.unused || status.state == FT_PAIR_CLONING)) {
+        is_empty(s->ctl, uuid)) {
         virt_destroy(s->ctl->virt, uuid);
         for (int n = 0; n < 100 && virt_active(s->ctl->virt, uuid); n++) {
             poll(NULL, 0, 20);
@@ -494,20 +504,6 @@ static json_t *do_commit(struct session *s, struct ft_err *err)
     return json_pack("{s:b}", "ok", 1);
 }
 
-/* Does the pair live by itself? Then the replica is not ours to remove. */
-static bool pair_stands(struct session *s, const struct vm_info *vm)
-{
-    struct agent_report status;
-
-    if (agent_client_status(s->ctl, vm->uuid, &status, NULL) < 0 ||
-        strcmp(status.pair, vm->pair)) {
-        return false;
-    }
-    return status.state == FT_PAIR_PROTECTED ||
-           status.state == FT_PAIR_ARBITRATING ||
-           ft_pair_is_alone(status.state);
-}
-
 static void end_session(struct session *s)
 {
     struct vm_info vm;
@@ -520,10 +516,16 @@ static void end_session(struct session *s)
         return;
     }
     vm_get(s->vm, &vm);
-    if (s->started && !s->committed && !pair_stands(s, &vm)) {
-        virt_destroy(s->ctl->virt, vm.uuid);
-        vm_note(s->vm, "the clone from %s was given up", vm.peer);
-        keeper_start(s->ctl, s->vm); /* ends the agent, tidies up */
+    if (s->started && !s->committed) {
+        if (is_empty(s->ctl, vm.uuid)) {
+            virt_destroy(s->ctl->virt, vm.uuid);
+            vm_note(s->vm, "the clone from %s was given up", vm.peer);
+        } else {
+            ft_info("pair %s: %s left before it said that the pair is made: "
+                    "its keeper ends it, or keeps it",
+                    vm.name, vm.peer);
+        }
+        keeper_start(s->ctl, s->vm);
     }
     vm_end(s->vm);
 }
@@ -558,6 +560,9 @@ static json_t *answer(struct session *s, json_t *q, struct ft_err *err)
     if (!strcmp(what, "commit")) {
         return do_commit(s, err);
     }
+    if (!strcmp(what, "alive")) { /* the clone is under way */
+        return json_pack("{s:b}", "ok", 1);
+    }
     ft_err_set(err, EINVAL,
                "request '%s' is not known: install the same "
                "lockstep on both hosts",
@@ -577,7 +582,7 @@ void *replica_thread(void *arg)
         ft_warning("control connection: %s", err.text);
         goto out;
     }
-    while (control_next(s.peer, &q, &err) == 1) {
+    while (control_next(s.peer, &q, s.vm ? DEAF_S : IDLE_S, &err) == 1) {
         json_t *reply = answer(&s, q, &err);
 
         if (!reply) {
