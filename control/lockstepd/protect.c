@@ -131,19 +131,27 @@ static bool is_replica(struct ctl *ctl, const char *uuid)
     return i.role == FT_ROLE_BACKUP;
 }
 
-/* Which backup host and arbiter: those named, else those of its metadata. */
+static const char *first_of(const char *a, const char *b, const char *c,
+                            const char *d)
+{
+    return a && *a ? a : *b ? b : *c ? c : d;
+}
+
+/* Which backup host and arbiter: those named, else those of its metadata, else
+ * those of its last pair. */
 static int choose_policy(struct work *w, const struct dom_protection *stored,
                          const char *host, const char *arbiter,
                          struct ft_err *err)
 {
     const struct ft_options *o = &w->ctl->options;
+    struct vm_info last;
 
+    vm_get(w->vm, &last);
     snprintf(w->policy.backup, sizeof(w->policy.backup), "%s",
-             host && *host ? host : stored->backup);
+             first_of(host, stored->backup, last.peer, ""));
     snprintf(w->policy.arbiter, sizeof(w->policy.arbiter), "%s",
-             arbiter && *arbiter ? arbiter
-             : *stored->arbiter  ? stored->arbiter
-                                 : o->arbiter_uri);
+             first_of(arbiter, stored->arbiter, last.arbiter,
+                      o->arbiter_uri));
     if (!*w->policy.backup) {
         return ft_err_set(err, EINVAL,
                           "domain %s: no backup host is named: "
