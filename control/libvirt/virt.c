@@ -276,12 +276,12 @@ int virt_active(struct virt *v, const char *uuid)
 
 xmlDoc *virt_xml(virDomainPtr dom, unsigned flags, struct ft_err *err)
 {
+    const char *name = virDomainGetName(dom);
     char *text = virDomainGetXMLDesc(dom, flags);
     xmlDoc *doc;
 
     if (!text) {
-        virt_error(err, "domain %s: cannot read its XML",
-                   virDomainGetName(dom));
+        virt_error(err, "domain %s: cannot read its XML", name);
         return NULL;
     }
     doc = dom_parse(text, err);
@@ -366,28 +366,61 @@ static int keep_definition(struct virt *v, virDomainPtr dom, const char *uuid,
 int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err)
 {
     virDomainPtr dom = virt_domain(v, uuid, NULL);
+    const char *name = dom ? virDomainGetName(dom) : "";
     int rc = 0;
 
     if (!dom) {
         return 0;
     }
     if (virDomainIsActive(dom) == 1) {
-        rc = ft_err_set(err, EBUSY, "domain %s: it is active on %s",
-                        virDomainGetName(dom), v->host);
+        rc = ft_err_set(err, EBUSY, "domain %s: it is active on %s", name,
+                        v->host);
     } else if (keep_definition(v, dom, uuid, err) < 0) {
         rc = -1;
     } else if (virDomainUndefine(dom) < 0) {
         rc = virt_error(err,
                         "domain %s: its old definition on %s cannot be "
                         "removed",
-                        virDomainGetName(dom), v->host);
+                        name, v->host);
     } else {
         ft_info("domain %s: its old definition here is removed, a copy is "
                 "%s/vm/%s.xml",
-                virDomainGetName(dom), v->state_dir, uuid);
+                name, v->state_dir, uuid);
     }
     virDomainFree(dom);
     return rc;
+}
+
+int virt_can_move(virDomainPtr dom, struct ft_err *err)
+{
+    const char *name = virDomainGetName(dom);
+    int checkpoints = virDomainListAllCheckpoints(dom, NULL, 0),
+        snapshots = virDomainSnapshotNum(dom, 0);
+
+    if (checkpoints > 0) {
+        return ft_err_set(
+            err, EBUSY,
+            "domain %s: libvirt has checkpoints of it (%d), with which its "
+            "definition could not move to another host: "
+            "'virsh checkpoint-delete %s NAME' each of them",
+            name, checkpoints, name);
+    }
+    if (snapshots > 0) {
+        return ft_err_set(
+            err, EBUSY,
+            "domain %s: libvirt has snapshots of it (%d), with which its "
+            "definition could not move to another host: "
+            "'virsh snapshot-delete %s NAME' each of them",
+            name, snapshots, name);
+    }
+    if (virDomainHasManagedSaveImage(dom, 0) == 1) {
+        return ft_err_set(err, EBUSY,
+                          "domain %s: it has a managed save, with which its "
+                          "definition could not move to another host: "
+                          "'virsh managedsave-remove %s'",
+                          name, name);
+    }
+    return 0;
 }
 
 /* 1: *dom, which has the flag; 0: it cannot have it; -1: not known. */

@@ -27,7 +27,9 @@ virConnectPtr virt_open(struct virt *v, struct ft_err *err);
 virDomainPtr virt_domain(struct virt *v, const char *which,
                          struct ft_err *err);
 int virt_error(struct ft_err *err, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3))); /* appends libvirt's text */
+    __attribute__((format(printf, 2, 3))); /* appends libvirt's text: no
+                                              argument calls libvirt, which
+                                              would take that away */
 enum virt_state {
     VIRT_NO_ANSWER, /* of libvirtd */
     VIRT_NOT_THERE, /* libvirtd does not know it */
@@ -46,6 +48,9 @@ void virt_destroy(struct virt *v, const char *uuid);
 /* Define the running domain as it runs, without -incoming. */
 int virt_make_permanent(struct virt *v, const char *uuid,
                         const struct dom_protection *p, struct ft_err *err);
+/* Nothing that libvirt keeps beside the definition, on this host, stands against
+ * virt_undefine(). -1: something does. */
+int virt_can_move(virDomainPtr dom, struct ft_err *err);
 /* Take out the inactive definition; a copy stays in the state folder. */
 int virt_undefine(struct virt *v, const char *uuid, struct ft_err *err);
 /* libvirt's flag: 1, 0, or -1 when it is not known. One that is not there, or

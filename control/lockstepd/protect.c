@@ -221,6 +221,11 @@ static int look_at_domain(struct work *w, const char *domain,
     }
     w->vm = registry_vm(w->ctl, uuid, w->facts.name);
 
+    /* When a host comes back after a failover it is too late to say so; but the
+     * keeper's backup matters more. */
+    if (w->job->cancel_fd >= 0 && virt_can_move(w->dom, err) < 0) {
+        return -1;
+    }
     if (choose_policy(w, &stored, host, arbiter, err) < 0) {
         return -1;
     }
