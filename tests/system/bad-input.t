@@ -189,6 +189,10 @@ my @LABS = (
                 ['umount', emulator() . '.build-id']);
         },
         [qr/hostb/, qr/\.build-id is not .* install the emulator again/]],
+    ['a checkpoint', sub { keep_beside($_[0], 'checkpoint',
+            q{<disks><disk name='vda' checkpoint='bitmap'/></disks>}) },
+        sub { forget_beside($_[0], 'checkpoint') },
+        [qr/small: .*checkpoint/, qr/checkpoint-delete small/]],
     ['a backup host that is down',
         sub { $_[0]{lab}->kill_host('hostb') },
         sub { $_[0]{lab}->revive_host('hostb') },
@@ -198,6 +202,26 @@ my @LABS = (
 sub emulator {
     return Lockstep::Lab::prefix_default()
         . '/libexec/lockstep/qemu-system-x86_64';
+}
+
+# What libvirt keeps of a domain beside its definition, as a backup tool leaves
+# it there.
+sub keep_beside {
+    my ($f, $kind, $more) = @_;
+    my $a = $f->{lab}->host('hosta');
+    my $file = "$f->{lab}{dir}/$kind.xml";
+    write_file($file, "<domain$kind><name>kept</name>"
+        . "<creationTime>1700000000</creationTime>$more"
+        . $a->virsh('dumpxml', '--inactive', $SMALL) . "</domain$kind>\n");
+    $a->virsh("$kind-create", $SMALL, $file, '--redefine');
+    return;
+}
+
+sub forget_beside {
+    my ($f, $kind) = @_;
+    $f->{lab}->host('hosta')->virsh("$kind-delete", $SMALL, 'kept',
+        '--metadata');
+    return;
 }
 
 sub pki { return $_[0]{lab}->host($_[1])->{dir} . '/etc/lockstep/pki' }

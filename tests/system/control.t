@@ -11,9 +11,10 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 use IO::Socket::INET;
+use JSON::PP qw(decode_json);
 use Lockstep::Audit qw(audit);
 use Lockstep::Guest;
-use Lockstep::Run qw(now until_ok);
+use Lockstep::Run qw(now read_file until_ok);
 use Lockstep::Test qw(requires with_failover);
 
 requires('small');
@@ -72,6 +73,24 @@ sub again_alone {
     is(listed($f, 'hosta'), 'running', "$when: it runs on hosta");
     serves($f, $when);
     return;
+}
+
+# Wait until libvirt's autostart flag on HOST is WANT.
+sub autostart_is {
+    my ($f, $host, $want, $what) = @_;
+    my $last = '';
+    ok(eval { until_ok('autostart', 30, sub {
+        ($last) = $f->{lab}->host($host)->virsh('dominfo', 'small')
+            =~ /^Autostart:\s+(\w+)/m;
+        return $last eq $want }, 0.2) }, $what) or diag("it is: $last");
+    return;
+}
+
+# A process's log on HOST, of lockstepd or of an agent.
+sub log_of {
+    my ($f, $host, $which) = @_;
+    return read_file($f->{lab}->host($host)->{dir}
+        . "/var/log/lockstep/$which.log") // '';
 }
 
 with_failover('one domain', sub {
@@ -191,7 +210,109 @@ with_failover('one domain', sub {
     ok(eval { until_ok('no agent', 120, sub {
             !grep { $_->{exe} =~ /lockstep-agent/ } map { $_->processes }
                 $a, $b }, 0.2) }, '... and has no agent any more');
+    autostart_is($f, 'hosta', 'enable', '... and starts by itself again');
     audit($lab, guest => $g);
+});
+
+# What host NAME has on file of the domain.
+sub on_file {
+    my ($f, $name) = @_;
+    my $text = read_file($f->{lab}->host($name)->{dir}
+        . "/var/lib/lockstep/vm/$f->{guest}{uuid}.json");
+    return decode_json($text // '{}');
+}
+
+# `protect`, of which hosta's lockstepd stops before it says `commit`. Gives
+# back its process.
+sub protect_without_commit {
+    my ($f) = @_;
+    my $a = $f->{lab}->host('hosta');
+    my @agent = $a->pause(qr/^lockstep-agent$/);
+    my @daemon = $a->pause(qr/^lockstepd$/);
+    $a->resume(@agent);
+    until_ok('made', 60, sub {
+        ($f->pair('hostb')->{state} // '') eq 'protected' }, 0.1);
+    return @daemon;
+}
+
+# A pair that is being made, or is made and has not been reported as made:
+# whatever dies then leaves a guest that serves, and what the operator set.
+with_failover('a pair half made', sub {
+    my ($f) = @_;
+    $f->start_lab;
+    $f->start_guest;
+    my $lab = $f->{lab};
+    my ($a, $b) = map { $lab->host($_) } qw(hosta hostb);
+    $a->virsh('autostart', 'small');
+
+    # hosta's lockstepd stops, then dies, when the pair is made.
+    protect_and($f, sub {
+        my @daemon = protect_without_commit($f);
+        ok(eval { until_ok('not busy', 60, sub {
+                !$f->pair('hostb')->{command} }, 0.5) },
+            'a lockstepd that stops keeps the other host for a while only');
+        kill 'KILL', @daemon;
+    });
+    $a->start_lockstepd;
+    $f->wait_pair('hosta', 60, 'protected', 1);
+    autostart_is($f, 'hosta', 'disable',
+        'a pair that a new lockstepd finds does not start by itself');
+    is(on_file($f, 'hosta')->{arbiter}, $lab->{arbiter},
+        '... and its arbiter is on file');
+    ok(on_file($f, 'hosta')->{autostart}, '... with what the operator set');
+    ok(on_file($f, 'hostb')->{autostart}, '... on the other host, too');
+    $a->virsh('autostart', 'small');
+    autostart_is($f, 'hosta', 'disable', '... nor when somebody sets it now');
+    $a->must([qw(lockstep unprotect small)], timeout => 180);
+    again_alone($f, 'a pair that was found');
+    autostart_is($f, 'hosta', 'enable', 'ended, it starts by itself again');
+
+    # The backup's agent is stopped while the connection ends.
+    my @stopped;
+    protect_and($f, sub {
+        my @daemon = protect_without_commit($f);
+        @stopped = $b->pause(qr/^lockstep-agent$/);
+        kill 'KILL', @daemon;
+        eval { until_ok('the session ends', 30, sub {
+            listed($f, 'hostb') ne 'paused'
+                || log_of($f, 'hostb', 'lockstepd')
+                    =~ /its keeper ends it, or keeps it/ }, 0.2) };
+    });
+    is(listed($f, 'hostb'), 'paused',
+        'a replica whose agent does not answer is not removed');
+    $b->resume(@stopped);
+    $a->start_lockstepd;
+    ok(eval { until_ok('protected', 120, sub {
+            ($f->pair('hosta')->{state} // '') eq 'protected'
+                && ($f->pair('hostb')->{state} // '') eq 'protected' }, 0.5) },
+        '... and it is protected in the end');
+    $a->must([qw(lockstep unprotect small)], timeout => 180);
+    again_alone($f, 'the backup\'s agent was stopped');
+
+    # The agent dies when its QEMU records.
+    my $uuid = $f->{guest}{uuid};
+    my $began = length log_of($f, 'hosta', "agent-$uuid");
+    my $status = protect_and($f, sub {
+        my @agent = $a->pause(qr/^lockstep-agent$/);
+        $a->hide("$lab->{shared}/arbiter");
+        $a->resume(@agent);
+        until_ok('QEMU records, the arbiter is awaited', 30, sub {
+            substr(log_of($f, 'hosta', "agent-$uuid"), $began)
+                =~ /the clone's stream is complete/;
+        }, 0.02);
+        kill 'KILL', @agent;
+        $a->unhide("$lab->{shared}/arbiter");
+    });
+    isnt($status, 0, 'the agent dies while QEMU records: protect fails');
+    ok(eval { $f->{guest}->wait_service($lab, 20); 1 },
+        '... and the guest serves within 20 s') or die "it stands\n";
+    again_alone($f, 'its agent died');
+    autostart_is($f, 'hosta', 'enable', '... and starts by itself as before');
+
+    my $again = $a->run([qw(lockstep protect small)], timeout => 180);
+    is($again->{status}, 0, 'protect knows the last backup host')
+        or diag($again->{err});
+    audit($lab, guest => $f->{guest});
 });
 
 with_failover('no daemon', sub {
