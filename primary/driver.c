@@ -102,6 +102,14 @@ static void pri_send_position(struct pri_driver *d, uint16_t type,
     ft_session_send(&d->session, &m);
 }
 
+static void pri_send_clone_failed(struct pri_driver *d)
+{
+    struct lc_msg m = { .type = LC_CLONE_FAILED };
+
+    lc_set_str(&m.u.clone_failed.text, d->host.detail);
+    ft_session_send(&d->session, &m);
+}
+
 static void pri_shut_gate(struct pri_driver *d)
 {
     pri_raise(d, (struct pri_event){ .kind = PRI_EV_SHUT,
@@ -120,8 +128,6 @@ static void pri_fence(struct pri_driver *d)
 
 static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
 {
-    struct lc_msg m = { .type = LC_CLONE_FAILED };
-
     switch (e->kind) {
     case PRI_DO_CONNECT:
         pri_peer_connect(d);
@@ -182,8 +188,7 @@ static void pri_carry_out(struct pri_driver *d, const struct pri_effect *e)
         pri_send_end(d, e->code);
         break;
     case PRI_DO_SEND_CLONE_FAILED:
-        lc_set_str(&m.u.clone_failed.text, d->host.detail);
-        ft_session_send(&d->session, &m);
+        pri_send_clone_failed(d);
         break;
     case PRI_DO_CLOSE:
         pri_log_stop(d);
