@@ -316,30 +316,71 @@ void virt_destroy(struct virt *v, const char *uuid)
     virDomainFree(dom);
 }
 
+char *virt_definition(struct virt *v, const char *uuid)
+{
+    virDomainPtr dom = virt_domain(v, uuid, NULL);
+    char *text = NULL;
+
+    if (!dom) {
+        return NULL;
+    }
+    if (virDomainIsPersistent(dom) == 1) {
+        text = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE |
+                                            VIR_DOMAIN_XML_SECURE);
+    }
+    virDomainFree(dom);
+    return text;
+}
+
+static int define_with(virDomainPtr dom, xmlDoc *doc,
+                       const struct dom_protection *p, struct ft_err *err)
+{
+    int rc = -1;
+
+    if (doc) {
+        dom_set_protection(doc, p);
+        rc = virt_define(virDomainGetConnect(dom), doc, err);
+        dom_free(doc);
+    }
+    return rc;
+}
+
+static int define_as_it_runs(virDomainPtr dom, const struct dom_protection *p,
+                             struct ft_err *err)
+{
+    xmlDoc *doc = virt_xml(dom,
+                           VIR_DOMAIN_XML_MIGRATABLE | VIR_DOMAIN_XML_SECURE,
+                           err);
+
+    if (doc) {
+        dom_to_definition(doc);
+    }
+    return define_with(dom, doc, p, err);
+}
+
 int virt_make_permanent(struct virt *v, const char *uuid,
+                        const char *definition,
                         const struct dom_protection *p, struct ft_err *err)
 {
     virDomainPtr dom = virt_domain(v, uuid, err);
-    virConnectPtr conn;
-    xmlDoc *doc;
     int rc = -1;
 
     if (!dom) {
         return -1;
     }
-    conn = virDomainGetConnect(dom); /* borrowed from dom */
-    doc = virt_xml(dom, VIR_DOMAIN_XML_MIGRATABLE | VIR_DOMAIN_XML_SECURE,
-                   err);
-    if (doc) {
-        dom_to_definition(doc);
-        if (p) {
-            dom_set_protection(doc, p);
-        }
-        rc = virt_define(conn, doc, err);
+    if (definition) {
+        rc = define_with(dom, dom_parse(definition, err), p, err);
         if (rc < 0) {
-            ft_err_prefix(err, "domain %s", virDomainGetName(dom));
+            ft_warning("domain %s: it is stored as it runs, not as it was to "
+                       "be at its next start: %s",
+                       virDomainGetName(dom), err->text);
         }
-        dom_free(doc);
+    }
+    if (rc < 0) {
+        rc = define_as_it_runs(dom, p, err);
+    }
+    if (rc < 0) {
+        ft_err_prefix(err, "domain %s", virDomainGetName(dom));
     }
     virDomainFree(dom);
     return rc;

@@ -45,9 +45,14 @@ int virt_active(struct virt *v, const char *uuid); /* -1: not known */
 xmlDoc *virt_xml(virDomainPtr dom, unsigned flags, struct ft_err *err);
 int virt_define(virConnectPtr conn, xmlDoc *doc, struct ft_err *err);
 void virt_destroy(struct virt *v, const char *uuid);
-/* Define the running domain as it runs, without -incoming. */
+/* Define the running domain as `definition` says, or, where that is NULL or
+ * libvirt refuses it, as it runs, without -incoming. */
 int virt_make_permanent(struct virt *v, const char *uuid,
+                        const char *definition,
                         const struct dom_protection *p, struct ft_err *err);
+/* What libvirt has stored of it, to be freed. NULL: it is not known, or there
+ * is nothing. */
+char *virt_definition(struct virt *v, const char *uuid);
 /* Nothing that libvirt keeps beside the definition, on this host, stands against
  * virt_undefine(). -1: something does. */
 int virt_can_move(virDomainPtr dom, struct ft_err *err);

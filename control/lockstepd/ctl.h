@@ -24,6 +24,7 @@
  *                 permanent after a go-live, bring redundancy back, tidy up
  *   agent-client  start an agent, talk to it
  *   agent-report  what an agent says of its pair, read once
+ *   carry         the stored definition, for the other host to store
  *   autostart     off while a pair lasts, then as it was
  *   proof         does the other host see the same file? the same emulator?
  *   vm            one domain: what is known of it, and who may work on it

@@ -29,6 +29,7 @@
 #include "control/lockstepd/agent-client.h"
 #include "control/lockstepd/arbiter-lookup.h"
 #include "control/lockstepd/autostart.h"
+#include "control/lockstepd/carry.h"
 #include "control/lockstepd/control-conn.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
@@ -111,6 +112,26 @@ static void make_backup(struct keeper *k)
         send_on_errand(k->ctl, k->vm, backup_thread) < 0) {
         vm_end_try(k->vm, NULL); /* the next round begins one */
     }
+}
+
+static void *carry_thread(void *arg)
+{
+    struct errand *e = arg;
+    struct job job = { .ctl = e->ctl, .cancel_fd = -1 };
+    struct control_conn *c;
+    struct ft_err err;
+    struct vm_info i;
+
+    vm_get(e->vm, &i);
+    c = control_connect(&job, i.peer, &err);
+    if (!c || carry_definition(e->ctl, e->vm, c, &err) < 0) {
+        vm_note(e->vm, "its stored definition is not on %s: %s", i.peer,
+                err.text);
+    }
+    control_close(c);
+    thread_end(&e->ctl->background);
+    free(e);
+    return NULL;
 }
 
 static void *announce_thread(void *arg)
@@ -310,10 +331,14 @@ static void set_policy(struct keeper *k)
 /* This host's replica is the guest now. */
 static void take_over(struct keeper *k)
 {
+    char *definition = registry_carried(k->ctl, k->vm);
     struct dom_protection p = policy_of(&k->i);
     struct ft_err err;
+    int rc = virt_make_permanent(k->ctl->virt, k->i.uuid, definition, &p,
+                                 &err);
 
-    if (virt_make_permanent(k->ctl->virt, k->i.uuid, &p, &err) < 0) {
+    free(definition);
+    if (rc < 0) {
         vm_note(k->vm,
                 "live, but its definition is not stored on this "
                 "host yet: %s",
@@ -347,6 +372,9 @@ static void record_protected(struct keeper *k)
     }
     if (news) {
         set_policy(k);
+    }
+    if (carry_is_due(k->ctl, k->vm)) {
+        send_on_errand(k->ctl, k->vm, carry_thread);
     }
     vm_end(k->vm);
 }

@@ -41,6 +41,7 @@
 #include "control/lockstepd/agent-client.h"
 #include "control/lockstepd/arbiter-lookup.h"
 #include "control/lockstepd/autostart.h"
+#include "control/lockstepd/carry.h"
 #include "control/lockstepd/control-conn.h"
 #include "control/lockstepd/ctl.h"
 #include "control/lockstepd/job.h"
@@ -473,6 +474,16 @@ static int start_replica(struct work *w, struct ft_err *err)
     return 0;
 }
 
+/* What cannot be taken along is said to who asks; a backup matters more. */
+static int carry(struct work *w, struct ft_err *err)
+{
+    return carry_definition(w->ctl, w->vm, w->peer, err) < 0 &&
+                   w->job->cancel_fd >= 0
+             ? ft_err_prefix(err, "domain %s: its stored definition",
+                             w->facts.name)
+             : 0;
+}
+
 /* A clone that is under way. */
 struct clone {
     struct ft_json_reader lines; /* of the agent */
@@ -720,7 +731,7 @@ int protect_run(struct job *job, const char *domain, const char *host,
     job_progress(job, "start", -1, "starting the replica on %s",
                  w.policy.backup);
     if (begin_pair(&w, err) < 0 || start_replica(&w, err) < 0 ||
-        clone_guest(&w, err) < 0) {
+        carry(&w, err) < 0 || clone_guest(&w, err) < 0) {
         give_up(&w);
         goto out;
     }

@@ -67,6 +67,43 @@ static void file_of(struct ctl *ctl, const char *uuid, char *buf, size_t n)
     snprintf(buf, n, "%s/vm/%s.json", ctl->options.paths_state, uuid);
 }
 
+static void carried_file_of(struct ctl *ctl, const char *uuid, char *buf,
+                            size_t n)
+{
+    snprintf(buf, n, "%s/vm/%s.carried.xml", ctl->options.paths_state, uuid);
+}
+
+int registry_carry(struct ctl *ctl, struct vm *vm, const char *xml,
+                   struct ft_err *err)
+{
+    char path[FT_PATH_TEXT];
+
+    carried_file_of(ctl, vm_uuid(vm), path, sizeof(path));
+    if (!xml) {
+        unlink(path);
+        return 0;
+    }
+    return ft_file_replace(path, xml, 0600, err);
+}
+
+char *registry_carried(struct ctl *ctl, const struct vm *vm)
+{
+    char path[FT_PATH_TEXT], *text = NULL;
+    size_t size = 0;
+    FILE *f;
+
+    carried_file_of(ctl, vm_uuid(vm), path, sizeof(path));
+    f = fopen(path, "re");
+    if (f && getdelim(&text, &size, '\0', f) < 0) {
+        free(text);
+        text = NULL;
+    }
+    if (f) {
+        fclose(f);
+    }
+    return text;
+}
+
 /* A new one has that mode whatever the umask, which is for what only root
  * reads. */
 static int make_dir(const char *path, mode_t mode, struct ft_err *err)
@@ -121,6 +158,7 @@ void registry_forget(struct ctl *ctl, struct vm *vm)
 
     file_of(ctl, vm_uuid(vm), path, sizeof(path));
     unlink(path);
+    registry_carry(ctl, vm, NULL, NULL);
     vm_forget(vm);
 }
 

@@ -24,4 +24,12 @@ void registry_forget(struct ctl *ctl, struct vm *vm);
 int registry_run_dir(struct ctl *ctl, const char *uuid, char *buf,
                      size_t size, struct ft_err *err);
 
+/* The definition that a replica's host stores when it has the guest: as libvirt
+ * has it on the primary's, with what is to change at the next start. NULL: none
+ * any more. */
+int registry_carry(struct ctl *ctl, struct vm *vm, const char *xml,
+                   struct ft_err *err);
+/* To be freed; NULL: none. */
+char *registry_carried(struct ctl *ctl, const struct vm *vm);
+
 #endif

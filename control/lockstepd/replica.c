@@ -368,15 +368,15 @@ static json_t *do_check(struct session *s, json_t *q, struct ft_err *err)
 
 /* What is to be started must be what was announced and checked, and nothing
  * that could not be protected here: no host devices, no other program. */
-static int check_xml(struct session *s, json_t *q, struct ft_err *err)
+static int check_xml(struct session *s, const char *uuid, const char *name,
+                     const char *xml, struct ft_err *err)
 {
     const struct dom_options o = {
         .emulator = s->ctl->options.paths_emulator,
         .run_dir = s->ctl->options.paths_run,
         .shift = -1,
     };
-    const char *name = ft_json_text(q, "name");
-    xmlDoc *doc = dom_parse(ft_json_text(q, "xml"), err);
+    xmlDoc *doc = dom_parse(xml, err);
     struct dom_report r = { 0 };
     struct dom_facts f;
     int rc;
@@ -386,7 +386,7 @@ static int check_xml(struct session *s, json_t *q, struct ft_err *err)
                              control_host(s->peer));
     }
     rc = dom_facts(doc, &f, err);
-    if (rc == 0 && (strcmp(f.uuid, s->checked) || strcmp(f.name, name))) {
+    if (rc == 0 && (strcmp(f.uuid, uuid) || strcmp(f.name, name))) {
         rc = ft_err_set(err, EINVAL,
                         "domain %s: %s sent the definition of "
                         "another one (%s, uuid %s): refused",
@@ -460,12 +460,14 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
         return NULL;
     }
     s->vm = vm;
-    if (check_domain(s, q, err) < 0 || check_xml(s, q, err) < 0 ||
+    if (check_domain(s, q, err) < 0 ||
+        check_xml(s, uuid, name, ft_json_text(q, "xml"), err) < 0 ||
         clear_agent(s, uuid, name, err) < 0 ||
         registry_run_dir(s->ctl, uuid, dir, sizeof(dir), err) < 0 ||
         virt_undefine(s->ctl->virt, uuid, err) < 0) {
         return NULL;
     }
+    registry_carry(s->ctl, vm, NULL, NULL); /* an earlier pair's */
     vm_become_backup(vm, &pair);
     vm_set_autostart(vm, json_is_true(json_object_get(q, "autostart")));
     s->started = true;
@@ -491,6 +493,29 @@ static json_t *do_start(struct session *s, json_t *q, struct ft_err *err)
     keeper_start(s->ctl, vm);
     ft_info("pair %s: replica started for %s, generation %llu", name,
             pair.peer, (unsigned long long)pair.generation);
+    return json_pack("{s:b}", "ok", 1);
+}
+
+/* Its stored definition on the primary's host, now and whenever it is edited. */
+static json_t *do_definition(struct session *s, json_t *q, struct ft_err *err)
+{
+    const char *xml = ft_json_text(q, "xml");
+    struct vm *vm = registry_find(s->ctl, ft_json_text(q, "uuid"));
+    struct vm_info i = { .role = FT_ROLE_NONE };
+
+    if (vm) {
+        vm_get(vm, &i);
+    }
+    if (i.role != FT_ROLE_BACKUP || strcmp(i.peer, control_host(s->peer))) {
+        ft_err_set(err, EINVAL,
+                   "request definition: this host has no replica of %s",
+                   control_host(s->peer));
+        return NULL;
+    }
+    if (check_xml(s, i.uuid, i.name, xml, err) < 0 ||
+        registry_carry(s->ctl, vm, xml, err) < 0) {
+        return NULL;
+    }
     return json_pack("{s:b}", "ok", 1);
 }
 
@@ -556,6 +581,9 @@ static json_t *answer(struct session *s, json_t *q, struct ft_err *err)
     }
     if (!strcmp(what, "start")) {
         return do_start(s, q, err);
+    }
+    if (!strcmp(what, "definition")) {
+        return do_definition(s, q, err);
     }
     if (!strcmp(what, "commit")) {
         return do_commit(s, err);

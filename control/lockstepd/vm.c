@@ -21,6 +21,7 @@ struct vm {
     enum vm_try try;           /* of a new backup, by the keeper */
     char failure[FT_ERR_TEXT]; /* ... why the last one failed */
     bool poked;
+    char *carried; /* or NULL */
 };
 
 static void set(char *to, size_t size, const char *from)
@@ -184,6 +185,30 @@ void vm_note(struct vm *vm, const char *fmt, ...)
     }
 }
 
+static void drop_carried(struct vm *vm)
+{
+    free(vm->carried);
+    vm->carried = NULL;
+}
+
+void vm_set_carried(struct vm *vm, const char *xml)
+{
+    lock(vm);
+    drop_carried(vm);
+    vm->carried = strdup(xml);
+    unlock(vm);
+}
+
+bool vm_is_carried(struct vm *vm, const char *xml)
+{
+    bool is;
+
+    lock(vm);
+    is = vm->carried && !strcmp(vm->carried, xml);
+    unlock(vm);
+    return is;
+}
+
 /* ---- the life of a pair ------------------------------------------------ */
 
 static void set_hosts(struct vm_info *i, const char *pair, const char *peer,
@@ -211,6 +236,7 @@ void vm_begin_pair(struct vm *vm, const struct vm_pair *pair,
     struct vm_info *i = lock(vm);
 
     *was = *i;
+    drop_carried(vm); /* it is another replica's */
     set_hosts(i, pair->id, pair->peer, pair->arbiter);
     if (i->role == FT_ROLE_NONE) {
         i->role = FT_ROLE_PRIMARY;

@@ -81,6 +81,10 @@ void vm_set_autostart(struct vm *vm, bool autostart);
 void vm_note(struct vm *vm, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The stored definition that the other host has been given (carry.h). */
+void vm_set_carried(struct vm *vm, const char *xml);
+bool vm_is_carried(struct vm *vm, const char *xml);
+
 /* ---- the life of a pair ------------------------------------------------ */
 
 struct vm_pair {

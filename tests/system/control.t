@@ -315,12 +315,26 @@ with_failover('a pair half made', sub {
     audit($lab, guest => $f->{guest});
 });
 
+# The primary's stored definition, on the backup's host.
+sub carried {
+    my ($host) = @_;
+    my ($file) = glob "$host->{dir}/var/lib/lockstep/vm/*.carried.xml";
+    return defined $file ? read_file($file) // '' : '';
+}
+
 with_failover('no daemon', sub {
     my ($f) = @_;
     $f->start_lab;
     $f->start_guest;
-    $f->protect;
     my ($a, $b) = map { $f->{lab}->host($_) } qw(hosta hostb);
+    $a->virsh('desc', 'small', '--config', '--new-desc', 'edited before');
+    $f->protect;
+    like(carried($b), qr/edited before/,
+        'the other host knows what is to change at the next start');
+    $a->virsh('desc', 'small', '--config', '--new-desc', 'edited since');
+    ok(eval { until_ok('carried', 30,
+            sub { carried($b) =~ /edited since/ }, 0.2) },
+        '... also when that is edited later');
     $_->kill_processes(qr/^lockstepd$/) for $a, $b;
     $f->{lab}->kill_host('hosta');
     serves($f, 'hosta died, and no lockstepd ran');
@@ -329,6 +343,8 @@ with_failover('no daemon', sub {
     ok(eval { until_ok('stored', 120, sub {
             $b->virsh('list', '--persistent') =~ /small/ }, 0.2) },
         'a new lockstepd stores its definition there');
+    like($b->virsh('dumpxml', '--inactive', 'small'), qr/edited since/,
+        '... with what was to change at the next start');
     unlike($b->virsh('dumpxml', '--inactive', 'small'), qr/incoming/,
         '... without what made it a replica');
     # Nobody is there who would make it the backup at once.

@@ -299,6 +299,36 @@ static void a_pair_that_is_begun_is_on_file(void)
     free_ctl(c);
 }
 
+/* What was sent is known until another replica is made; what was received, until
+ * the part ends. */
+static void a_definition_is_carried(void)
+{
+    const struct vm_pair pair = { "00", "hostb", "file:/a", 5 };
+    struct ctl *c = new_ctl();
+    struct vm_info was;
+    struct vm *vm;
+    char *text;
+
+    g_assert_cmpint(registry_load(c, NULL), ==, 0);
+    vm = registry_vm(c, UUID, "web1");
+    g_assert_false(vm_is_carried(vm, "<domain/>"));
+    vm_set_carried(vm, "<domain/>");
+    g_assert_true(vm_is_carried(vm, "<domain/>"));
+    g_assert_false(vm_is_carried(vm, "<domain id='1'/>"));
+    vm_begin_pair(vm, &pair, &was);
+    g_assert_false(vm_is_carried(vm, "<domain/>"));
+
+    g_assert_null(registry_carried(c, vm));
+    g_assert_cmpint(registry_carry(c, vm, "<domain>\n</domain>\n", NULL), ==,
+                    0);
+    text = registry_carried(c, vm);
+    g_assert_cmpstr(text, ==, "<domain>\n</domain>\n");
+    free(text);
+    registry_forget(c, vm);
+    g_assert_null(registry_carried(c, vm));
+    free_ctl(c);
+}
+
 /* libvirt, played. */
 static int flag;
 static bool answers;
@@ -515,6 +545,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vm/waits", a_command_waits_for_the_end_of_another);
     g_test_add_func("/vm/wanted", what_is_wanted_is_stopped_and_comes_back);
     g_test_add_func("/vm/begun", a_pair_that_is_begun_is_on_file);
+    g_test_add_func("/vm/carried", a_definition_is_carried);
     g_test_add_func("/vm/autostart", autostart_is_taken_and_given_back);
     g_test_add_func("/vm/keeper", a_keeper_is_one_and_tells_a_failure_once);
     g_test_add_func("/vm/protected", a_protected_pair_is_news_once);
