@@ -193,6 +193,11 @@ my @LABS = (
             q{<disks><disk name='vda' checkpoint='bitmap'/></disks>}) },
         sub { forget_beside($_[0], 'checkpoint') },
         [qr/small: .*checkpoint/, qr/checkpoint-delete small/]],
+    ['a snapshot', sub { keep_beside($_[0], 'snapshot',
+            q{<state>shutoff</state><memory snapshot='no'/>}
+            . q{<disks><disk name='vda' snapshot='internal'/></disks>}) },
+        sub { forget_beside($_[0], 'snapshot') },
+        [qr/small: .*snapshot/, qr/snapshot-delete small/]],
     ['a backup host that is down',
         sub { $_[0]{lab}->kill_host('hostb') },
         sub { $_[0]{lab}->revive_host('hostb') },
