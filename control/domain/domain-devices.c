@@ -256,6 +256,10 @@ static void check_interface(const xmlNode *d, const char *object,
         refuse(r, object, "take queues= out of its <driver>",
                "more than one queue is not logged");
     }
+    if (dom_child(dom_child(d, "tune"), "sndbuf")) {
+        refuse(r, object, "take <sndbuf> out of its <tune>",
+               "packets beyond <sndbuf> would be lost, and not sent later");
+    }
 }
 
 static void check_controller(const xmlNode *d, const char *object,

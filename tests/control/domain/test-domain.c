@@ -305,6 +305,7 @@ static const struct {
     { "interface 52:54:00:00:00:02", "type 'vhostuser'", false },
     { "interface 52:54:00:00:00:03", "model is 'e1000'", false },
     { "interface 52:54:00:00:00:03", "one queue", false },
+    { "interface 52:54:00:00:00:03", "<sndbuf>", false },
     { "controller ccid", "not on the list", false },
     { "serial tcp", "type 'tcp'", false },
     { "console pty", "virtio console", true },
