@@ -115,13 +115,13 @@ gdt_ptr:
     .word   . - gdt - 1
     .long   gdt
 idt_ptr:
-    .word   0x21 * 8 - 1
+    .word   0x24 * 8 - 1
     .long   idt
 
     .section .bss
     .align  16
 idt:
-    .skip   0x21 * 8
+    .skip   0x24 * 8
 ticks:
     .skip   4
     .align  16

@@ -26,7 +26,9 @@
  *
  * Input. Goes through the replay engine's character events: queued by RECORD
  * and given to the device by the vCPU's loop top; REPLAY ignores the backend.
- * A break is not in the log: it is dropped while a log is written or read.
+ * What is queued counts as taken when the backend asks for the device's room,
+ * or the device, asked again before it has got that, would take too much. A
+ * break is not in the log: it is dropped while a log is written or read.
  *
  * paper, 2.2; rule 1
  */
@@ -67,6 +69,8 @@ typedef struct LockstepChr {
     size_t held_bytes;
     QEMUTimer *retry;           /* REALTIME */
     bool lossy;                 /* has warned */
+
+    int queued;                 /* input that the device has not got yet */
     QTAILQ_ENTRY(LockstepChr) next;
 } LockstepChr;
 
@@ -218,7 +222,27 @@ static void chr_release_notify(Notifier *n, void *data)
     chr_release_all(NULL);
 }
 
-/* --- events of the backend --- */
+/* --- input, events of the backend --- */
+
+int lockstep_chr_room(Chardev *chr, int room)
+{
+    LockstepChr *s = chr_find(chr);
+
+    return s ? MAX(room - s->queued, 0) : room;
+}
+
+void lockstep_chr_queue(Chardev *chr, int bytes)
+{
+    LockstepChr *s = chr_find(chr);
+
+    if (!s || lockstep_state() == LOCKSTEP_REPLAY) {
+        return;         /* a replica's input comes from the log */
+    }
+    s->queued += bytes;
+    if (bytes < 0) {
+        qemu_notify_event();    /* the backend may ask again */
+    }
+}
 
 bool lockstep_chr_taken(Chardev *chr)
 {

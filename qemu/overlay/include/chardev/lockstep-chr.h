@@ -22,6 +22,12 @@ void lockstep_chr_write(Chardev *chr, const uint8_t *buf, int len);
 /* May @event reach the device? A break is not in the log. */
 bool lockstep_chr_passes(Chardev *chr, QEMUChrEvent event);
 
+/* How much may the backend hand over, when the device has @room bytes free? */
+int lockstep_chr_room(Chardev *chr, int room);
+
+/* @bytes of input are queued for the device; negative: it got them. */
+void lockstep_chr_queue(Chardev *chr, int bytes);
+
 /* In char.c: write to the backend without blocking. Returns what it took or
  * -errno. */
 int qemu_chr_write_backend(Chardev *chr, const uint8_t *buf, int len);
