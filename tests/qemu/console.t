@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A console of a protected guest: nothing that is pasted is lost, however fast,
-# with the UART's FIFO and without. The guest is echo.S.
+# with the UART's FIFO and without; and what a slow reader has left when the
+# pair ends does not wait for the log of the next one. The guest is echo.S.
 use strict;
 use warnings;
 use File::Basename qw(dirname);
@@ -109,5 +110,33 @@ for my $fcr (0xc7, 0) {
     agents("kill $a", "kill $b");
     is(ended($_), 9, "($_ is killed)") for $a, $b;
 }
+
+# ---- output ----------------------------------------------------------------
+
+# The reader sleeps while one pair ends and the next is made: its socket takes
+# some lines, the rest waits.
+my $text = substr $long, 0, 16384;
+build('echo.S', '-DFCR=0xc7');
+start_echo('E');
+is_ready('E');
+clone('E', 'F');
+my $s = console('E');
+paste('E', $s, $text, 0);
+is_text(echoed('E'), $text, 'a guest prints while nobody reads');
+agents('position');
+my ($batches) = said() =~ /committed=(\d+)/;
+ok(agents('kill F', 'goalone E', 'wait E VL_ALONE'),
+    "its backup is lost at batch $batches: it goes alone");
+clone('E', 'G');
+my $back = paste('E', $s, "the end\n", 1);
+my $until = time + 10;
+while ($back !~ /the end/ && time < $until) {
+    agents('run 50');
+    1 while sysread $s, $back, 65536, length $back;
+}
+agents('position');
+my ($now) = said() =~ /committed=(\d+)/;
+cmp_ok($now, '<', $batches, "when a new pair has written $now batches");
+is_text($back, "${text}the end\n", 'a reader that wakes gets all of it');
 
 done_testing;

@@ -267,13 +267,20 @@ static bool chr_can_attach(void *opaque, Error **errp)
     return true;
 }
 
-/* RECORD or REPLAY -> NONE: nothing is collected any more. */
+/*
+ * RECORD or REPLAY -> NONE: nothing is collected any more. What a slow reader
+ * leaves is bound to no log: the next one counts from 1 again.
+ */
 static void chr_flush_all(void *opaque)
 {
     LockstepChr *s;
+    HeldText *t;
 
     QTAILQ_FOREACH(s, &consoles, next) {
         chr_output(s);
+        QSIMPLEQ_FOREACH(t, &s->held, next) {
+            t->position = 0;
+        }
     }
     chr_release_all(NULL);
 }
