@@ -222,6 +222,36 @@ static void step_clock(struct step *s)
     }
 }
 
+static xmlNode *need_sleep(struct step *s, const char *name)
+{
+    xmlNode *pm = dom_child(s->root, "pm"), *n;
+
+    record_was(s, "", "pm", "");
+    if (!pm) {
+        pm = xmlNewNode(NULL, BAD_CAST "pm");
+        xmlAddPrevSibling(s->devices, pm);
+    }
+    n = dom_child(pm, name);
+    return n ? n : xmlNewChild(pm, NULL, BAD_CAST name, NULL);
+}
+
+static void step_pm(struct step *s)
+{
+    static const char *const sleeps[] = { "suspend-to-mem",
+                                          "suspend-to-disk" };
+
+    for (size_t i = 0; i < sizeof(sleeps) / sizeof(sleeps[0]); i++) {
+        xmlNode *n = dom_child(dom_child(s->root, "pm"), sleeps[i]);
+
+        if (!dom_attr_is(n, "enabled", "no") &&
+            change(s, sleeps[i], "enabled='no'",
+                   "a guest that sleeps writes no log and looks dead")) {
+            xmlSetProp(need_sleep(s, sleeps[i]), BAD_CAST "enabled",
+                       BAD_CAST "no");
+        }
+    }
+}
+
 static void step_memballoon(struct step *s)
 {
     xmlNode *n = dom_child(s->devices, "memballoon");
@@ -471,6 +501,7 @@ static void run_steps(xmlDoc *doc, const struct dom_options *opt,
     step_emulator(&s);
     step_cpu(&s);
     step_clock(&s);
+    step_pm(&s);
     if (dry || opt->remove) {
         step_remove(&s, dom_removed_on_request);
     }

@@ -56,6 +56,7 @@ sub start {
         open STDERR, '>&', \*STDOUT;
         exec $emulator, qw(-m 32 -nodefaults -no-user-config -display none),
             '-machine', 'pc,hpet=off', qw(-accel tcg -rtc clock=vm),
+            qw(-global PIIX4_PM.disable_s3=1),
             '-icount', 'shift=3,sleep=on', '-kernel', $guest,
             '-chardev', "file,id=c0,path=$dir/$name.serial",
             '-device', 'isa-serial,chardev=c0',

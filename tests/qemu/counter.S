@@ -3,6 +3,7 @@
  * A guest without an operating system: at each tick of the timer it adds up
  * WORK words of memory, and at every LINE-th tick it counts and prints the
  * count as eight hexadecimal digits and a line feed. Between ticks it halts.
+ * At count SLEEP it asks for ACPI's S3, where the BIOS has put that.
  */
 #ifndef HZ
 #define HZ 100
@@ -32,4 +33,11 @@ again:
     mov     %edi, %eax
     mov     $10, %bl
     call    print
+#ifdef SLEEP
+    cmp     $SLEEP, %edi
+    jne     again
+    mov     $0x2400, %ax
+    mov     $0x604, %dx
+    out     %ax, %dx
+#endif
     jmp     again

@@ -67,7 +67,8 @@ sub refusal {
     return $said =~ /^a VL_FAILED VL_CLONE: (.*)/m ? $1 : "said: $said";
 }
 
-my @pc = qw(-machine pc,hpet=off);
+my @pc = qw(-machine pc,hpet=off -global PIIX4_PM.disable_s3=1);
+my @q35 = qw(-machine q35,hpet=off -global ICH9-LPC.disable_s3=1);
 my @file = ('-blockdev', "driver=file,filename=$dir/disk.raw,node-name=s0,"
     . 'cache.direct=on', '-blockdev', 'driver=raw,file=s0,node-name=f0,'
     . 'cache.direct=on');
@@ -84,7 +85,7 @@ is(refusal(@pc, @disk, @nic, @serial, qw(-device VGA)), '',
     'a prepared domain of type pc is accepted');
 is(refusal(@pc, @disk, qw(-device ide-cd,id=cd0)), '',
     'an empty CD drive is accepted');
-is(refusal(qw(-machine q35,hpet=off), @disk, @nic, @serial), '',
+is(refusal(@q35, @disk, @nic, @serial), '',
     'a prepared domain of type q35 is accepted');
 
 for (
@@ -118,10 +119,16 @@ like(refusal(@pc, @file, '-device',
     'virtio-blk-pci,drive=f0,id=vda,werror=stop'),
     qr/^disk vda .*error policy "report"$/,
     'a disk whose errors stop the guest is refused');
-like(refusal('-machine', 'pc', @disk), qr/^device hpet .*turn it off/,
+like(refusal(qw(-machine pc -global PIIX4_PM.disable_s3=1), @disk), qr/^device hpet .*turn it off/,
     'a HPET is refused');
-like(refusal(qw(-machine q35,hpet=off -device ide-cd,id=cd0)),
+like(refusal(@q35, qw(-device ide-cd,id=cd0)),
     qr/^device cd0 \(ide-cd\) .*use machine type pc$/,
     'a CD drive on AHCI is refused');
+for (['pc', 'PIIX4_PM'], ['q35', 'ICH9-LPC']) {
+    my ($machine, $device) = @$_;
+    like(refusal('-machine', "$machine,hpet=off", @disk),
+        qr/^device $device .*may suspend to RAM; turn that off .*start the/,
+        "a $machine guest that may suspend to RAM is refused");
+}
 
 done_testing;

@@ -136,8 +136,9 @@ sub start {
         open STDERR, '>&', \*STDOUT;
     }, $emulator, qw(-m 32 -nodefaults -no-user-config -display none),
         '-name', "$name,debug-threads=on", '-machine', 'pc,hpet=off',
-        qw(-accel tcg -rtc clock=vm -icount), 'shift=3,sleep=on',
-        '-kernel', "$dir/w.elf", @blockdev,
+        qw(-accel tcg -rtc clock=vm -global PIIX4_PM.disable_s3=1),
+        '-icount', 'shift=3,sleep=on',
+        '-kernel', $guest, @blockdev,
         '-device', "virtio-blk-pci,drive=n$#node,id=vda",
         '-object', 'main-loop,id=m0,thread-pool-min=1,thread-pool-max=1',
         '-object', "lockstep,id=l0,path=$dir/$name.sock,"

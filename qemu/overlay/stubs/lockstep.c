@@ -143,6 +143,11 @@ bool lockstep_powerdown_request(void)
     return false;
 }
 
+bool lockstep_suspend_request(void)
+{
+    return false;
+}
+
 bool lockstep_hides_events(void)
 {
     return false;

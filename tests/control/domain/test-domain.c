@@ -128,6 +128,10 @@ static void prepares_a_plain_domain(void)
                     "none");
     g_assert_cmpstr(dom_attr(at(doc, "devices/controller"), "model"), ==,
                     "none");
+    g_assert_cmpstr(dom_attr(at(doc, "pm/suspend-to-mem"), "enabled"), ==,
+                    "no");
+    g_assert_cmpstr(dom_attr(at(doc, "pm/suspend-to-disk"), "enabled"), ==,
+                    "no");
     g_assert_cmpstr(dom_attr(at(doc, "devices/interface/driver"), "name"), ==,
                     "qemu");
     g_assert_cmpstr(dom_attr(at(doc, "devices/disk/driver"), "error_policy"),
@@ -268,6 +272,8 @@ static void a_running_unprepared_domain_is_told(void)
     g_assert_true(said(&r, "emulator", EMULATOR));
     g_assert_true(said(&r, "qemu:commandline", "-icount"));
     g_assert_true(said(&r, "timer rtc", "track"));
+    g_assert_true(
+        said(&r, "suspend-to-mem", "not started with enabled='no'"));
     dom_report_err(&r, "web1", &err);
     g_assert_true(g_str_has_prefix(err.text, "domain web1: emulator: "));
     g_assert_nonnull(strstr(err.text, "start it again"));

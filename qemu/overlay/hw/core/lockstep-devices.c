@@ -64,6 +64,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "hw/acpi/acpi.h"
 #include "hw/boards.h"
 #include "hw/core/lockstep-settle.h"
 #include "hw/intc/ioapic.h"
@@ -150,6 +151,14 @@ static bool device_is_allowed(DeviceState *dev)
     return false;
 }
 
+/* May the guest suspend to RAM? A sleeping guest writes no log. */
+static bool device_offers_s3(DeviceState *dev)
+{
+    return object_property_find(OBJECT(dev), ACPI_PM_PROP_S3_DISABLED) &&
+           !object_property_get_uint(OBJECT(dev), ACPI_PM_PROP_S3_DISABLED,
+                                     &error_abort);
+}
+
 static int device_check(DeviceState *dev, void *opaque)
 {
     Error **errp = opaque;
@@ -159,6 +168,12 @@ static int device_check(DeviceState *dev, void *opaque)
         !object_dynamic_cast(OBJECT(dev->parent_bus->parent), "piix3-ide")) {
         error_setg(errp, "device %s (%s) cannot be protected: remove it, or "
                    "use machine type pc", dev->id ?: "without a name", type);
+        return -1;
+    }
+    if (device_offers_s3(dev)) {
+        error_setg(errp, "device %s cannot be protected: the guest may suspend "
+                   "to RAM; turn that off (libvirt: <pm><suspend-to-mem "
+                   "enabled='no'/></pm>) and start the guest again", type);
         return -1;
     }
     if (device_is_allowed(dev)) {

@@ -80,6 +80,8 @@ void lockstep_work_end(bool locked);
 bool lockstep_shutdown_request(ShutdownCause reason);
 bool lockstep_reset_request(ShutdownCause reason);
 bool lockstep_powerdown_request(void);
+/* Returns true when the guest may not sleep. */
+bool lockstep_suspend_request(void);
 /* system/runstate.c: notify the guest, now. */
 void qemu_system_powerdown_now(void);
 /* A stop or resume of ours that management software shall not see. */

@@ -279,6 +279,15 @@ bool lockstep_shutdown_request(ShutdownCause reason)
     }
 }
 
+/*
+ * Rule 3: a guest that sleeps writes no log and would count as dead. S3 is not
+ * offered to it (hw/core/lockstep-devices.c), and asking anyway has no effect.
+ */
+bool lockstep_suspend_request(void)
+{
+    return lockstep_state() != LOCKSTEP_NONE;
+}
+
 static void replay_end_bh(void *opaque)
 {
     lockstep_exit(0);
