@@ -19,18 +19,26 @@ use Time::HiRes qw(sleep time);
 build('counter.S');
 
 sub qmp {
-    my ($name, $command) = @_;
+    my ($name, $command, $arguments) = @_;
     my $s = IO::Socket::UNIX->new(Peer => folder() . "/$name.qmp")
         or die "qmp: $!";
     my $answer;
-    for my $c ('qmp_capabilities', $command) {
-        print $s encode_json({ execute => $c }), "\n";
+    for my $c (['qmp_capabilities', {}], [$command, $arguments || {}]) {
+        print $s encode_json({ execute => $c->[0], arguments => $c->[1] }),
+            "\n";
         while (defined(my $line = <$s>)) {
             my $got = decode_json($line);
             $answer = $got, last if exists $got->{return} || $got->{error};
         }
     }
     return $answer;
+}
+
+# What the human monitor prints.
+sub hmp {
+    my ($name, $line) = @_;
+    return qmp($name, 'human-monitor-command', { 'command-line' => $line })
+        ->{return};
 }
 
 sub installed_id {
@@ -90,6 +98,7 @@ my $dir = folder();
 start('A', '-initrd', random_file());
 start($_, '-incoming', 'defer', '-trace', 'lockstep_move') for qw(B C D);
 ok(counts_on('A', 50), 'a guest counts, unprotected');
+like(hmp('A', 'xp /1wx 0x100000'), qr/0x1badb002/, 'its memory can be read');
 
 my ($a, $generation) = ('A', 0);
 ok(agents("connect A $dir/A.sock"), 'its QEMU greets');
@@ -108,6 +117,12 @@ for my $b (qw(B C D)) {
         'and refuses to be continued');
     like(qmp($a, 'stop')->{error}{desc}, qr/refused while protected/,
         'its primary refuses to be stopped');
+    for my $dump ('xp /1bx 0xfee00020', 'xp/1bx 0xfee00020', ' x /1bx 0x400000')
+    {
+        like(hmp($_, $dump), qr/^refused .*: .* may be a device's register/,
+            "$_ refuses '$dump'") for $a, $b;
+    }
+    like(hmp($a, 'info registers'), qr/EAX=/, "$a answers what is harmless");
     ok(agents('cut +1', 'run 200', "executed $b"), 'a starved replica');
     ok(some_time(sub {
         my $ticks = cpu_ticks($b);

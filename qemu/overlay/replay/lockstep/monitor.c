@@ -38,9 +38,12 @@ static const char *const harmless[] = {
     "getfd", "closefd", "add-fd", "remove-fd", "screendump",
     "migrate-set-capabilities", "trace-event-set-state",
     /* HMP */
-    "q", "info", "help", "?", "print", "p", "x", "xp", "log",
+    "q", "info", "help", "?", "print", "p", "log",
     NULL
 };
+/* They read memory as a device's driver does: reading some registers changes
+ * the device, and on one side only. */
+static const char *const reading[] = { "x", "xp", NULL };
 
 /* Rule 11: NULL, or why @name may not be used now. */
 static const char *refused(const char *name)
@@ -53,6 +56,10 @@ static const char *refused(const char *name)
     if (g_str_has_prefix(name, "query-") ||
         g_str_has_prefix(name, "x-query-") || in_list(name, harmless)) {
         return NULL;
+    }
+    if (in_list(name, reading)) {
+        return "an address may be a device's register, and reading it would "
+               "change the device";
     }
     if (recording) {
         return in_list(name, logged) ? NULL :
