@@ -16,7 +16,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(PATIENCE build start ended lines counts counts_on steps_by_one
     agents said pid folder);
-our @EXPORT_OK = qw(emulator build_agents);
+our @EXPORT_OK = qw(emulator build_agents build_with_c);
 
 # Seconds for what comes unless something hangs.
 use constant PATIENCE => 120;
@@ -44,6 +44,20 @@ sub build {
     system("$cc -m32 @options -c $here/$source -o $dir/guest.o"
         . " && ld -m elf_i386 -Ttext 0x100000 -o $guest $dir/guest.o") == 0
         or plan skip_all => 'cannot assemble 32-bit code';
+}
+
+# The same of an assembly file and a C file of that name; the guest's path.
+sub build_with_c {
+    my ($name, @options) = @_;
+    my $bare = "$cc -m32 -O1 -ffreestanding -mgeneral-regs-only -fno-pic"
+        . ' -fno-stack-protector -fcf-protection=none'
+        . " -fno-asynchronous-unwind-tables @options";
+    $guest = "$dir/$name.elf";
+    system("$bare -c $here/$name.S -o $dir/s.o"
+        . " && $bare -c $here/$name.c -o $dir/c.o && ld -m elf_i386"
+        . " -Ttext 0x100000 -o $guest $dir/s.o $dir/c.o") == 0
+        or plan skip_all => 'cannot compile 32-bit code';
+    return $guest;
 }
 
 # ---- QEMUs ---------------------------------------------------------------

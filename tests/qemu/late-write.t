@@ -10,16 +10,14 @@
 # replica that cannot write again what was not durable admits it.
 use strict;
 use warnings;
-use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use lib dirname(__FILE__);
 use IO::Handle;
 use JSON::PP;
-use Pair qw(emulator build_agents folder);
+use Pair qw(emulator build_agents build_with_c folder);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $here = dirname(abs_path($0));
 my $emulator = emulator();
 
 # Of x86-64, as the emulator is.
@@ -34,14 +32,7 @@ my @KIND = ('a write', 'a write of zeroes', 'an unmapping write of zeroes',
 my ($OLD, $NEWER) = map { chr($_) x $BLOCK } 0xff, 0x55;
 
 my $dir = folder();
-my $cc = $ENV{CC} || 'gcc';
-my $bare = '-m32 -O1 -ffreestanding -mgeneral-regs-only -fno-pic'
-    . ' -fno-stack-protector -fcf-protection=none'
-    . ' -fno-asynchronous-unwind-tables';
-system("$cc $bare -c $here/writer.S -o $dir/s.o"
-    . " && $cc $bare -c $here/writer.c -o $dir/w.o && ld -m elf_i386"
-    . " -Ttext 0x100000 -o $dir/w.elf $dir/s.o $dir/w.o") == 0
-    or plan skip_all => 'cannot compile 32-bit code';
+my $guest = build_with_c('writer');
 my $pair = build_agents();
 
 my %pid;

@@ -12,12 +12,19 @@
  *   block 0         read
  *   the disk        flushed
  *
+ * With DISCARDS a round is so many discards instead, one block after the other,
+ * at each tick.
+ *
  * The disk is a virtio-blk device as drivers saw it before version 1.0: one
  * queue, polled.
  */
 #include <stdint.h>
 
-enum { BLOCK = 4096, SECTORS = BLOCK / 512, PAUSE = 8 };
+#ifndef DISCARDS
+#define DISCARDS 0
+#endif
+
+enum { BLOCK = 4096, SECTORS = BLOCK / 512, PAUSE = DISCARDS ? 1 : 8 };
 
 /* The device's first I/O ports. */
 enum {
@@ -57,7 +64,7 @@ static const struct {
     { OUT, 0 },     { ZEROES, 0 }, { ZEROES, UNMAP },
     { DISCARD, 0 }, { IN, 0 },     { FLUSH, 0 },
 };
-enum { KINDS = sizeof kind / sizeof kind[0] };
+enum { KINDS = DISCARDS ? DISCARDS : sizeof kind / sizeof kind[0] };
 
 static uint8_t ring[4 * BLOCK] __attribute__((aligned(BLOCK)));
 static uint8_t out[BLOCK], in[BLOCK];
@@ -141,20 +148,24 @@ static void describe(int at, void *what, uint32_t length, uint16_t flags)
 static void make(int i)
 {
     uint64_t sector = i < 4 ? (4 * round + i) * SECTORS : 0;
+    uint32_t type = DISCARDS ? DISCARD : kind[i].type;
     struct request *r = &request[i];
     int at = 3 * i;
 
-    r->head.type = kind[i].type;
+    if (DISCARDS) {
+        sector = i * SECTORS;
+    }
+    r->head.type = type;
     r->head.sector = sector;
     r->range.sector = sector;
     r->range.sectors = SECTORS;
-    r->range.flags = kind[i].flags;
+    r->range.flags = DISCARDS ? 0 : kind[i].flags;
     describe(at++, &r->head, sizeof r->head, NEXT);
-    if (kind[i].type == IN) {
+    if (type == IN) {
         describe(at++, in, BLOCK, NEXT | DEVICE_WRITES);
-    } else if (kind[i].type == OUT) {
+    } else if (type == OUT) {
         describe(at++, out, BLOCK, NEXT);
-    } else if (kind[i].type != FLUSH) {
+    } else if (type != FLUSH) {
         describe(at++, &r->range, sizeof r->range, NEXT);
     }
     describe(at, (void *)&r->status, 1, DEVICE_WRITES);

@@ -45,8 +45,8 @@
  * them again, in order, and flushes. Should that fail, the guest's flushes fail
  * from then on. A flush of the guest covers the writes that had ended when it
  * was submitted. To bound the memory the primary does a flush of its own when
- * 64 MiB are not known durable, before it lets the write end that goes over the
- * bound; the result of that write then says up to where writes are durable. The
+ * 64 MiB, or 4096 requests, are not known durable, before it lets the write or
+ * discard end that goes over the bound; the result of that write then says up to where writes are durable. The
  * guest sees nothing but a slower write.
  *
  * Reset. A device reset must not wait for requests (their end is an event of
@@ -83,8 +83,8 @@
 #define DISK_BOUNCE_ALIGN   4096
 #define DISK_MAX_TRANSFER   (1 * MiB)
 #define DISK_MAX_UNDURABLE  (64 * MiB)
-/* What an entry without data counts for that bound. */
-#define DISK_ENTRY_COST     256
+/* What an entry counts for that bound beside its data: a request at go-live. */
+#define DISK_ENTRY_COST     (16 * KiB)
 
 /* The result of a request: le32 status, le64 durable, then data read. */
 #define RESULT_SIZE 12
@@ -94,15 +94,15 @@ static QEMUBH *release_bh;
 
 /* --- writes that are not known durable --- */
 
-static int64_t disk_ended_cost(const DiskEnded *e)
+static int64_t disk_cost(DiskKind kind, int64_t bytes)
 {
-    return DISK_ENTRY_COST + (e->kind == DISK_WRITE ? e->bytes : 0);
+    return DISK_ENTRY_COST + (kind == DISK_WRITE ? bytes : 0);
 }
 
 void lockstep_disk_ended_drop(LockstepDisk *s, DiskEnded *e)
 {
     QTAILQ_REMOVE(&s->ended, e, next);
-    s->ended_bytes -= disk_ended_cost(e);
+    s->ended_bytes -= disk_cost(e->kind, e->bytes);
     qemu_vfree(e->buf);
     g_free(e);
 }
@@ -137,7 +137,7 @@ static void disk_write_ended(LockstepDisk *s, DiskOp *op)
     if (lockstep_state() == LOCKSTEP_REPLAY) {
         e->buf = g_steal_pointer(&op->buf);
     }
-    s->ended_bytes += disk_ended_cost(e);
+    s->ended_bytes += disk_cost(e->kind, e->bytes);
     QTAILQ_INSERT_TAIL(&s->ended, e, next);
 }
 
@@ -208,7 +208,8 @@ static int coroutine_fn disk_bound_undurable(LockstepDisk *s, DiskOp *op,
     int ret;
 
     if (lockstep_state() != LOCKSTEP_RECORD || s->flushing ||
-        s->ended_bytes + op->bytes <= DISK_MAX_UNDURABLE) {
+        s->ended_bytes + disk_cost(op->kind, op->bytes) <=
+            DISK_MAX_UNDURABLE) {
         return 0;
     }
     s->flushing = true;
@@ -251,7 +252,7 @@ static void coroutine_fn disk_io_entry(void *opaque)
         return;
     }
 
-    if (ret >= 0 && (op->kind == DISK_WRITE || op->kind == DISK_ZEROES)) {
+    if (ret >= 0 && op->kind != DISK_READ && op->kind != DISK_FLUSH) {
         ret = disk_bound_undurable(s, op, &durable);
     }
     if (op->kind == DISK_READ && ret >= 0) {
