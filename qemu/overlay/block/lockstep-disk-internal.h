@@ -68,6 +68,7 @@ struct LockstepDisk {
     QTAILQ_HEAD(, DiskOp) requests; /* that have not ended */
     bool kicking, kick_again;
     unsigned again;             /* ops with again set */
+    int64_t again_until_ms;     /* REALTIME: until then they are tried */
     bool lost;                  /* one failed: flushes fail for good */
 
     QTAILQ_HEAD(, DiskEnded) ended;
@@ -90,7 +91,6 @@ void lockstep_disk_init(void);
 void lockstep_disk_kick(LockstepDisk *s);
 /* Writes up to number @up_to are durable. */
 void lockstep_disk_durable(LockstepDisk *s, uint64_t up_to);
-void lockstep_disk_ended_drop(LockstepDisk *s, DiskEnded *e);
 
 /* lockstep-image.c */
 

@@ -42,8 +42,8 @@
  * Durability. A write that has ended may still be lost by the disk until a
  * flush. The replica cannot know what the primary's host left undone, so it
  * keeps the data of all writes ended since the last flush, and at go-live does
- * them again, in order, and flushes. Should that fail, the guest's flushes fail
- * from then on. A flush of the guest covers the writes that had ended when it
+ * them again, in order, and flushes. An error there may pass: it tries for some
+ * seconds. Should that fail, the guest's flushes fail from then on. A flush of the guest covers the writes that had ended when it
  * was submitted. To bound the memory the primary does a flush of its own when
  * 64 MiB, or 4096 requests, are not known durable, before it lets the write or
  * discard end that goes over the bound; the result of that write then says up to where writes are durable. The
@@ -85,6 +85,8 @@
 #define DISK_MAX_UNDURABLE  (64 * MiB)
 /* What an entry counts for that bound beside its data: a request at go-live. */
 #define DISK_ENTRY_COST     (16 * KiB)
+/* A pause between tries at go-live. */
+#define DISK_AGAIN_PAUSE_NS (100 * SCALE_MS)
 
 /* The result of a request: le32 status, le64 durable, then data read. */
 #define RESULT_SIZE 12
@@ -99,20 +101,15 @@ static int64_t disk_cost(DiskKind kind, int64_t bytes)
     return DISK_ENTRY_COST + (kind == DISK_WRITE ? bytes : 0);
 }
 
-void lockstep_disk_ended_drop(LockstepDisk *s, DiskEnded *e)
-{
-    QTAILQ_REMOVE(&s->ended, e, next);
-    s->ended_bytes -= disk_cost(e->kind, e->bytes);
-    qemu_vfree(e->buf);
-    g_free(e);
-}
-
 void lockstep_disk_durable(LockstepDisk *s, uint64_t up_to)
 {
     DiskEnded *e;
 
     while ((e = QTAILQ_FIRST(&s->ended)) && e->number <= up_to) {
-        lockstep_disk_ended_drop(s, e);
+        QTAILQ_REMOVE(&s->ended, e, next);
+        s->ended_bytes -= disk_cost(e->kind, e->bytes);
+        qemu_vfree(e->buf);
+        g_free(e);
     }
 }
 
@@ -221,6 +218,28 @@ static int coroutine_fn disk_bound_undurable(LockstepDisk *s, DiskOp *op,
     return ret;
 }
 
+/* At go-live: what has ended for the guest, see "Durability" above. */
+static void coroutine_fn disk_io_again(LockstepDisk *s, DiskOp *op)
+{
+    int ret;
+
+    while ((ret = disk_io(s, op)) < 0 &&
+           qemu_clock_get_ms(QEMU_CLOCK_REALTIME) < s->again_until_ms) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, DISK_AGAIN_PAUSE_NS);
+    }
+    if (ret < 0) {
+        error_report("disk %s: writing again %" PRId64 " bytes at %" PRId64
+                     " failed: %s", s->id, op->bytes, op->offset,
+                     strerror(-ret));
+        s->lost = true;
+    }
+    QTAILQ_REMOVE(&s->ops, op, next);
+    s->again--;
+    g_free(op);
+    aio_wait_kick();
+    lockstep_disk_kick(s);
+}
+
 static void coroutine_fn disk_io_entry(void *opaque)
 {
     DiskOp *op = opaque;
@@ -230,27 +249,15 @@ static void coroutine_fn disk_io_entry(void *opaque)
     size_t length = RESULT_SIZE;
     int ret;
 
-    if (op->kind != DISK_READ && !op->again) {
+    if (op->again) {
+        disk_io_again(s, op);
+        return;
+    }
+    if (op->kind != DISK_READ) {
         lockstep_trace_output(LOCKSTEP_OUT_WRITE, s->source, op->position,
                               op->bytes);
     }
     ret = disk_io(s, op);
-
-    if (op->again) {
-        if (ret < 0) {
-            error_report("disk %s: writing again %" PRId64 " bytes at %" PRId64
-                         " failed: %s", s->id, op->bytes, op->offset,
-                         strerror(-ret));
-            s->lost = true;
-        }
-        QTAILQ_REMOVE(&s->ops, op, next);
-        s->again--;
-        qemu_vfree(op->buf);
-        g_free(op);
-        aio_wait_kick();
-        lockstep_disk_kick(s);
-        return;
-    }
 
     if (ret >= 0 && op->kind != DISK_READ && op->kind != DISK_FLUSH) {
         ret = disk_bound_undurable(s, op, &durable);

@@ -22,6 +22,9 @@
 
 /* Writes at go-live that are under way together. */
 #define DISK_AGAIN_AT_ONCE 128
+/* How long they are tried when they fail. */
+#define DISK_AGAIN_MS      5000
+#define DISK_AGAIN_PAUSE_US (100 * 1000)
 
 static bool taking_over;
 
@@ -250,7 +253,7 @@ static bool disks_open(void *opaque, Error **errp)
     return ok;
 }
 
-/* Takes @e. */
+/* @e stays, and its data, until all is flushed. */
 static void disk_write_one_again(LockstepDisk *s, DiskEnded *e,
                                  DiskOp *outstanding)
 {
@@ -262,11 +265,10 @@ static void disk_write_one_again(LockstepDisk *s, DiskEnded *e,
         .flags = e->flags,
         .offset = e->offset,
         .bytes = e->bytes,
-        .buf = g_steal_pointer(&e->buf),
+        .buf = e->buf,
         .ready = true,
         .again = true,
     };
-    lockstep_disk_ended_drop(s, e);
     if (outstanding) {
         QTAILQ_INSERT_BEFORE(outstanding, op, next);
     } else {
@@ -275,32 +277,48 @@ static void disk_write_one_again(LockstepDisk *s, DiskEnded *e,
     s->again++;
 }
 
-/* Rule 7: write again what has ended and may be lost, see "Durability". */
-static unsigned disk_write_again(LockstepDisk *s)
+static unsigned disk_write_all_again(LockstepDisk *s, DiskOp *outstanding)
 {
-    int64_t begun = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-    DiskOp *outstanding = QTAILQ_FIRST(&s->ops);
+    DiskEnded *e = QTAILQ_FIRST(&s->ended);
     unsigned count = 0;
-    DiskEnded *e;
-    int ret;
 
-    while (!QTAILQ_EMPTY(&s->ended)) {
-        while (s->again < DISK_AGAIN_AT_ONCE &&
-               (e = QTAILQ_FIRST(&s->ended))) {
+    while (e) {
+        while (e && s->again < DISK_AGAIN_AT_ONCE) {
             disk_write_one_again(s, e, outstanding);
+            e = QTAILQ_NEXT(e, next);
             count++;
         }
         lockstep_disk_kick(s);
         AIO_WAIT_WHILE_UNLOCKED(NULL, s->again > 0);
     }
+    return count;
+}
 
-    if (count) {
+/* Rule 7: write again what has ended and may be lost, see "Durability". */
+static unsigned disk_write_again(LockstepDisk *s)
+{
+    int64_t begun = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    DiskOp *outstanding = QTAILQ_FIRST(&s->ops);
+    unsigned count;
+    int ret;
+
+    s->again_until_ms = begun + DISK_AGAIN_MS;
+    while ((count = disk_write_all_again(s, outstanding))) {
+        /* A flush that fails may have lost what it was to flush. */
         ret = blk_flush(s->child);
-        if (ret < 0) {
+        if (ret >= 0) {
+            break;
+        }
+        if (qemu_clock_get_ms(QEMU_CLOCK_REALTIME) >= s->again_until_ms) {
             error_report("disk %s: flush at go-live failed: %s", s->id,
                          strerror(-ret));
             s->lost = true;
+            break;
         }
+        g_usleep(DISK_AGAIN_PAUSE_US);
+    }
+    lockstep_disk_durable(s, UINT64_MAX);
+    if (count) {
         info_report("disk %s: wrote %u writes again that were not flushed, "
                     "in %" PRId64 " ms", s->id, count,
                     qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - begun);
