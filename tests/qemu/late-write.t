@@ -108,6 +108,16 @@ sub done {
     return map { $block[$_] ne $OLD ? $KIND[$_] : () } 0 .. 3;
 }
 
+# Does anybody hold the lock of whoever may write to the image? QEMU's are OFD
+# locks: a byte for each permission that is used, from 100.
+sub is_locked {
+    my ($GETLK, $WRLCK, $UNLCK, $BYTE) = (36, 1, 2, 101);
+    my $lock = pack 's s x4 q q i x4', $WRLCK, 0, $BYTE, 1, 0;
+    my $image = open_image();
+    fcntl $image, $GETLK, $lock or die "F_OFD_GETLK: $!\n";
+    return (unpack 's', $lock)[0] != $UNLCK;
+}
+
 # ---- QEMUs ---------------------------------------------------------------
 
 # aio: how the image is to be written. fault: an I/O error to have.
@@ -301,6 +311,9 @@ ok(eq_array([blocks($round)], \@newer),
 agents('fence A', 'run 100');
 is(waitpid(delete $pid{A}, 0) && $?, 3 << 8, 'it is fenced, and ends');
 ok(eq_array([blocks($round)], \@newer), 'without having written');
+my $fenced = time;
+ok(until_so(sub { is_locked() || time > $fenced + 5 }) && is_locked(),
+    'the image is locked again within 5 s');
 end('B');
 
 # What cannot be written again.

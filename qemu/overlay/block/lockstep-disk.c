@@ -61,8 +61,9 @@
  * The dead primary may still hold them: paused, or its host's NFS lease not
  * yet over. The arbiter's grant, and not image locks, excludes the peer; so
  * while disks are opened for go-live, and only then, a refused lock is a
- * warning, and that image is used without locks from then on. An ordinary
- * start, and an ordinary incoming migration, lock as ever.
+ * warning, and that image is used without locks until a timer, each second, can
+ * take them: nobody else shall start on it when the dead primary's are gone. An
+ * ordinary start, and an ordinary incoming migration, lock as ever.
  *
  * paper, 2.2 and 3.4; rules 1, 2 and 7
  */

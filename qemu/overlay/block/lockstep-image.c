@@ -26,7 +26,12 @@
 #define DISK_AGAIN_MS      5000
 #define DISK_AGAIN_PAUSE_US (100 * 1000)
 
+/* How often the locks are tried that a go-live had to override. */
+#define DISK_LOCK_MS       1000
+
 static bool taking_over;
+static GSList *lockless;        /* images that were opened without their lock */
+static QEMUTimer *lock_timer;
 
 /* --- the clone's stream --- */
 
@@ -204,11 +209,42 @@ static bool disks_probe(void *opaque, Error **errp)
     return true;
 }
 
-bool lockstep_disk_forgives_lock(Error **errp)
+/* The locks that were overridden are taken when the other side is gone. */
+static void disk_lock_again(void *opaque)
+{
+    GSList *next;
+
+    for (GSList *l = lockless; l; l = next) {
+        BlockDriverState *bs = l->data;
+
+        next = l->next;
+        if (bs->refcnt == 1 || raw_lockstep_lock_again(bs)) {
+            info_report("image %s: %s", bs->filename, bs->refcnt == 1
+                        ? "is in use no more" : "its lock is taken again");
+            lockless = g_slist_delete_link(lockless, l);
+            bdrv_unref(bs);
+        }
+    }
+    if (lockless) {
+        timer_mod(lock_timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                  DISK_LOCK_MS);
+    }
+}
+
+bool lockstep_disk_forgives_lock(BlockDriverState *bs, Error **errp)
 {
     if (!taking_over) {
         return false;
     }
+    if (!g_slist_find(lockless, bs)) {
+        bdrv_ref(bs);
+        lockless = g_slist_append(lockless, bs);
+    }
+    if (!lock_timer) {
+        lock_timer = timer_new_ms(QEMU_CLOCK_REALTIME, disk_lock_again, NULL);
+    }
+    timer_mod(lock_timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+              DISK_LOCK_MS);
     if (errp && *errp) {
         warn_report_err(*errp);
         *errp = NULL;

@@ -18,7 +18,7 @@ bool lockstep_disk_reset(BlockBackend *blk)
     return false;
 }
 
-bool lockstep_disk_forgives_lock(Error **errp)
+bool lockstep_disk_forgives_lock(BlockDriverState *bs, Error **errp)
 {
     return false;
 }

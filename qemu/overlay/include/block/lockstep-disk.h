@@ -28,7 +28,13 @@ bool lockstep_disk_reset(BlockBackend *blk);
  * error is turned into a warning) while this QEMU goes live, see "Image locks"
  * in block/lockstep-disk.c.
  */
-bool lockstep_disk_forgives_lock(Error **errp);
+bool lockstep_disk_forgives_lock(BlockDriverState *bs, Error **errp);
+
+/*
+ * In file-posix.c: take the locks of an image that is used without them. False
+ * when somebody else still has one.
+ */
+bool raw_lockstep_lock_again(BlockDriverState *bs);
 
 /*
  * For file-posix, in a worker thread, immediately before work that may write:
