@@ -11,6 +11,7 @@
 
 #include "backup/driver.h"
 #include "backup/machine.h"
+#include "common/host/log.h"
 #include "common/host/loop.h"
 #include "role/host.h"
 #include "role/session.h"
@@ -36,6 +37,7 @@ struct bak_driver {
 
     /* driver-peer.c */
     struct lc_conn *pending[BAK_PENDING_MAX]; /* not yet past HELLO */
+    struct ft_few refused;
     struct ft_timer connect_qemu;
     unsigned connect_tries;
 

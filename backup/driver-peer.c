@@ -179,7 +179,8 @@ static void on_pending_closed(struct lc_conn *c, const struct ft_err *why,
 {
     struct bak_driver *d = arg;
 
-    ft_warning("%s: a connection was refused: %s", d->c.object, why->text);
+    ft_warning_few(&d->refused, "%s: a connection was refused: %s",
+                   d->c.object, why->text);
     forget_pending(d, c);
     lc_conn_free(c);
 }
@@ -245,7 +246,8 @@ static void on_pending_frame(struct lc_conn *c, const struct lc_frame *head,
     forget_pending(d, c);
     why = m->type != LC_HELLO ? "HELLO is missing" : check_hello(d, h);
     if (why != NULL) {
-        ft_warning("%s: a connection was refused: %s", d->c.object, why);
+        ft_warning_few(&d->refused, "%s: a connection was refused: %s",
+                       d->c.object, why);
         refuse(c, why);
         return;
     }
@@ -304,9 +306,10 @@ int bak_driver_connection(struct bak_driver *d, enum lc_kind kind, int fd,
     if (d->pending[BAK_PENDING_MAX - 1] != NULL) {
         struct lc_conn *oldest = d->pending[0];
 
-        ft_warning("%s: a connection was closed: it has not said HELLO and "
-                   "others wait: %s",
-                   d->c.object, lc_conn_name(oldest));
+        ft_warning_few(&d->refused,
+                       "%s: a connection was closed: it has not said HELLO "
+                       "and others wait: %s",
+                       d->c.object, lc_conn_name(oldest));
         forget_pending(d, oldest);
         lc_conn_free(oldest);
     }

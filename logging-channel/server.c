@@ -40,6 +40,7 @@ struct lc_server {
     struct pending *first, *last;
     unsigned pending;
     uint16_t port;
+    struct ft_few refused;
 };
 
 static void server_forget(struct pending *p)
@@ -59,7 +60,8 @@ static void server_forget(struct pending *p)
 
 static void server_refuse(struct pending *p, const char *why)
 {
-    ft_warning("connection from %s: %s", p->from, why);
+    ft_warning_few(&p->server->refused, "connection from %s: %s", p->from,
+                   why);
     server_forget(p);
 }
 
@@ -141,8 +143,9 @@ static void server_accept_cb(struct ft_watch *w, int events, void *arg)
                                                        : &s->listener[1]);
     if (fd < 0) {
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-            ft_warning("port %u: cannot accept connections: %s", s->port,
-                       strerror(errno));
+            ft_warning_few(&s->refused,
+                           "port %u: cannot accept connections: %s", s->port,
+                           strerror(errno));
         }
         return;
     }

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +22,9 @@
 #define LINE_MAX_BYTES 1024
 #define RING_LINES 1024
 #define RING_LINE 256
+/* An address that knocks for a day fills some megabytes, not the disk. */
+#define FEW_LINES 10
+#define FEW_SECONDS 60
 
 static struct {
     pthread_mutex_t lock;
@@ -131,18 +135,15 @@ static void make_printable(char *s)
     }
 }
 
-void ft_log(enum ft_log_level level, const char *fmt, ...)
+static void log_va(enum ft_log_level level, const char *fmt, va_list ap)
 {
     int saved = errno;
     char line[LINE_MAX_BYTES];
     size_t head, n;
-    va_list ap;
 
     pthread_mutex_lock(&the_log.lock);
     head = put_head(line, sizeof(line) / 2, level);
-    va_start(ap, fmt);
     vsnprintf(line + head, sizeof(line) - 1 - head, fmt, ap);
-    va_end(ap);
     make_printable(line + head);
     n = strlen(line);
     line[n] = '\n';
@@ -160,6 +161,42 @@ void ft_log(enum ft_log_level level, const char *fmt, ...)
     }
     pthread_mutex_unlock(&the_log.lock);
     errno = saved;
+}
+
+void ft_log(enum ft_log_level level, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_va(level, fmt, ap);
+    va_end(ap);
+}
+
+void ft_warning_few(struct ft_few *f, const char *fmt, ...)
+{
+    unsigned left_out = 0;
+    struct timespec now;
+    bool may;
+    va_list ap;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&the_log.lock);
+    if (now.tv_sec - f->since_s >= FEW_SECONDS) {
+        left_out = f->count > FEW_LINES ? f->count - FEW_LINES : 0;
+        f->since_s = now.tv_sec;
+        f->count = 0;
+    }
+    may = ++f->count <= FEW_LINES;
+    pthread_mutex_unlock(&the_log.lock);
+    if (left_out) {
+        ft_warning("log: %u messages like the next one were left out",
+                   left_out);
+    }
+    if (may) {
+        va_start(ap, fmt);
+        log_va(FT_LOG_WARNING, fmt, ap);
+        va_end(ap);
+    }
 }
 
 void ft_log_dump(const char *why)

@@ -17,6 +17,8 @@
 #ifndef FT_HOST_LOG_H
 #define FT_HOST_LOG_H
 
+#include <stdint.h>
+
 #include "common/host/err.h"
 
 enum ft_log_level {
@@ -45,6 +47,15 @@ void ft_log(enum ft_log_level level, const char *fmt, ...)
 #define ft_warning(...) ft_log(FT_LOG_WARNING, __VA_ARGS__)
 #define ft_info(...) ft_log(FT_LOG_INFO, __VA_ARGS__)
 #define ft_debug(...) ft_log(FT_LOG_DEBUG, __VA_ARGS__)
+
+/* For what a stranger can cause: of f's messages some come through in each while,
+ * and how many did not is told with the next one that does. f begins as zero. */
+struct ft_few {
+    int64_t since_s;
+    unsigned count;
+};
+void ft_warning_few(struct ft_few *f, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Write out what the ring holds and empty it. why: "go-live of web1". */
 void ft_log_dump(const char *why);

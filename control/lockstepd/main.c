@@ -39,6 +39,8 @@
 
 /* ---- threads ------------------------------------------------------------ */
 
+static struct ft_few no_thread; /* as many as a stranger has connections */
+
 /* Takes fd when it succeeds. */
 static int hand_to_thread(struct ctl *ctl, struct thread_pool *pool,
                           void *(*run)(void *), int fd, struct ft_err *err)
@@ -53,7 +55,7 @@ static int hand_to_thread(struct ctl *ctl, struct thread_pool *pool,
     if (thread_start(pool, run, in, err) == 0) {
         return 0;
     }
-    ft_warning("%s", err->text);
+    ft_warning_few(&no_thread, "%s", err->text);
     free(in);
     return -1;
 }
@@ -70,6 +72,7 @@ struct handover {
 /* LOG and CLONE belong to the domain's agent. */
 static void *handover_thread(void *arg)
 {
+    static struct ft_few not_taken;
     struct handover *h = arg;
     struct ft_err err;
 
@@ -77,8 +80,8 @@ static void *handover_thread(void *arg)
                              json_pack("{s:s,s:i}", "do", "connection",
                                        "kind", (int)h->kind),
                              h->fd, NULL, 3000, &err) < 0) {
-        ft_warning("vm %s: connection from %s not taken: %s", h->uuid,
-                   h->from, err.text);
+        ft_warning_few(&not_taken, "vm %s: connection from %s not taken: %s",
+                       h->uuid, h->from, err.text);
     }
     close(h->fd);
     thread_end(&h->ctl->connections);
@@ -112,7 +115,7 @@ static void on_peer(int fd, enum lc_kind kind, const lc_id *vm,
     if (thread_start(&ctl->connections, handover_thread, h, &err) == 0) {
         return;
     }
-    ft_warning("%s", err.text);
+    ft_warning_few(&no_thread, "%s", err.text);
     close(fd);
     free(h);
 }

@@ -600,6 +600,7 @@ static json_t *answer(struct session *s, json_t *q, struct ft_err *err)
 
 void *replica_thread(void *arg)
 {
+    static struct ft_few refused;
     struct incoming *in = arg;
     struct session s = { .ctl = in->ctl };
     struct ft_err err = { 0 };
@@ -607,7 +608,7 @@ void *replica_thread(void *arg)
 
     s.peer = control_accept(s.ctl, in->fd, &err);
     if (!s.peer) {
-        ft_warning("control connection: %s", err.text);
+        ft_warning_few(&refused, "control connection: %s", err.text);
         goto out;
     }
     while (control_next(s.peer, &q, s.vm ? DEAF_S : IDLE_S, &err) == 1) {

@@ -417,6 +417,28 @@ subtest "protected again, and a second failover" => sub {
     $t->stop;
 };
 
+subtest "strangers do not fill the log" => sub {
+    my $t = fresh();
+    $t->command("hostb", { do => "backup", $t->pair_args(1),
+            peer => { host => "hosta" } });
+    my $vm = pack "H32", Agents::UUID =~ s/-//gr;
+    my $preamble = pack "a4 v C C a16", "LSK1", 1, 1, 0, $vm;
+    for my $said ("GET / HTTP/1.1\r\n" x 4, $preamble . "no TLS" x 20) {
+        for (1 .. 150) {
+            my $s = IO::Socket::INET->new(
+                PeerAddr => "127.0.0.1:$t->{hostb}{port}") or die;
+            $s->syswrite($said);
+            $s->shutdown(1);
+            1 while $s->sysread(my $buf, 4096);
+        }
+    }
+    my $log = $t->log_of("hostb");
+    my @lines = $log =~ /^.*(?:connection from|connection was).*$/mg;
+    cmp_ok(@lines, ">", 10, "some are told: " . @lines);
+    cmp_ok(@lines, "<=", 20, "few are");
+    $t->stop;
+};
+
 subtest "wrong peers are refused, and the guest keeps running" => sub {
     # One of our CA with another name, and one with the right name of
     # another CA.

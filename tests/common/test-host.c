@@ -98,6 +98,40 @@ static void test_log(void)
     g_assert_nonnull(strstr(err.text, "log file /nonexistent/log"));
 }
 
+/* What a stranger causes does not fill the disk; and a log that was cut while it
+ * is open goes on at its new end. */
+static void test_few(void)
+{
+    struct ft_log_config config = { .program = "tester",
+                                    .file = in_dir("few"),
+                                    .level = FT_LOG_INFO };
+    struct ft_few few = { 0 };
+    char *text, **lines;
+    struct ft_err err;
+    int i;
+
+    g_assert_cmpint(ft_log_open(&config, &err), ==, 0);
+    for (i = 0; i < 10000; i++) {
+        ft_warning_few(&few, "stranger %d", i);
+    }
+    g_assert_true(g_file_get_contents(config.file, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", -1);
+    g_assert_cmpuint(g_strv_length(lines), ==, 11);
+    g_strfreev(lines);
+    g_free(text);
+    g_assert_cmpint(truncate(config.file, 0), ==, 0);
+    few.since_s -= 60;
+    ft_warning_few(&few, "stranger %d", i);
+    ft_log_close();
+    g_assert_true(g_file_get_contents(config.file, &text, NULL, NULL));
+    lines = g_strsplit(text, "\n", -1);
+    g_assert_cmpuint(g_strv_length(lines), ==, 3);
+    g_assert_nonnull(strstr(lines[0], "9990 messages like the next one"));
+    g_assert_nonnull(strstr(lines[1], "stranger 10000"));
+    g_strfreev(lines);
+    g_free(text);
+}
+
 /* ---- timers ---- */
 
 static void count(struct ft_timer *t, void *arg)
@@ -437,6 +471,7 @@ int main(int argc, char **argv)
     g_assert_nonnull(mkdtemp(dir));
     g_test_add_func("/err/texts are whole, cut, and keep errno", test_err);
     g_test_add_func("/log/levels, ring and safe lines", test_log);
+    g_test_add_func("/log/few of a stranger's", test_few);
     g_test_add_func("/loop/timers count from now", test_timers);
     g_test_add_func("/work/in order, and let go while one hangs",
                     test_worker);
