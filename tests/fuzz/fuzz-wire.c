@@ -22,16 +22,9 @@
 #include "logging-channel/channel.h"
 #include "logging-channel/wire.h"
 #include "shared-disk/block.h"
+#include "tests/fuzz/mutate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(x)                                                             \
-    do {                                                                     \
-        if (!(x)) {                                                          \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);          \
-            abort();                                                         \
-        }                                                                    \
-    } while (0)
 
 enum parser { STREAM, STREAM_OPEN, PREAMBLE, BATCHES, RING, BLOCK, PARSERS };
 
@@ -201,18 +194,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #include "tests/logging-channel/golden.h"
 
-#define INPUT 4096
-
-static uint64_t random_state = 1;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
 static size_t put_frames(uint8_t *to, size_t cap, enum parser which)
 {
     struct lc_frame f = { .generation = 3, .pair = { { 7 } } };
@@ -281,59 +262,17 @@ static size_t good_input(uint8_t *to)
     }
 }
 
-static size_t mutate(uint8_t *p, size_t n)
-{
-    static const uint8_t nasty[] = { 0, 1, 0x7f, 0x80, 0xff, 48, 255 };
-    unsigned times = (unsigned)(next_random() % 4);
-    size_t at, k;
-
-    while (times--) {
-        at = 1 + next_random() % (n - 1);
-        switch (next_random() % 6) {
-        case 0:
-            p[at] ^= (uint8_t)(1 << next_random() % 8);
-            break;
-        case 1:
-            p[at] = nasty[next_random() % sizeof(nasty)];
-            break;
-        case 2:
-            n = at + 1; /* cut off */
-            break;
-        case 3:
-            k = next_random() % 16; /* too much */
-            memset(p + n, 0x41, n + k < INPUT ? k : 0);
-            n += n + k < INPUT ? k : 0;
-            break;
-        case 4:
-            k = 1 + next_random() % (n - 1); /* a copied piece */
-            memmove(p + at, p + k, n - (at > k ? at : k));
-            break;
-        default:
-            memset(p + at, 0xff, n - at < 8 ? n - at : 8);
-        }
-    }
-    return n;
-}
-
 int main(void)
 {
-    const char *seconds = getenv("FUZZ_SECONDS");
-    time_t end = time(NULL) + (seconds ? atoi(seconds) : 3);
-    uint8_t input[INPUT + 16];
     unsigned long runs = 0;
+    uint8_t input[INPUT + 16];
 
     printf("1..1\n");
-    do {
-        unsigned i;
-
-        for (i = 0; i < 1000; i++) {
-            size_t n = good_input(input);
-
-            n = mutate(input, n);
-            LLVMFuzzerTestOneInput(input, n);
+    while (fuzz_goes_on()) {
+        for (unsigned i = 0; i < 1000; i++, runs++) {
+            LLVMFuzzerTestOneInput(input, mutate(input, good_input(input)));
         }
-        runs += i;
-    } while (time(NULL) < end);
+    }
     printf("# %lu inputs\n", runs);
     printf("ok 1 - damaged messages, batches and records harm nobody\n");
     return 0;
