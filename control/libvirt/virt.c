@@ -522,6 +522,7 @@ void virt_set_protection(struct virt *v, const char *uuid,
 {
     virDomainPtr dom = virt_domain(v, uuid, NULL);
     char *text = p ? dom_print_protection(p) : NULL;
+    const char *name = dom ? virDomainGetName(dom) : "";
     unsigned flags = 0;
 
     if (!dom) {
@@ -537,7 +538,7 @@ void virt_set_protection(struct virt *v, const char *uuid,
                              "lockstep", DOM_NS_PROTECTION, flags) < 0 &&
         p) {
         ft_warning("domain %s: its settings are not in its metadata: %s",
-                   virDomainGetName(dom), virGetLastErrorMessage());
+                   name, virGetLastErrorMessage());
     }
     virDomainFree(dom);
 out:
