@@ -27,7 +27,8 @@ use Lockstep::Test qw(requires with_failover note_step);
 requires('small');
 
 use constant RECORDS => 300;
-my $TRACE = '/var/log/lockstep';    # private to each host
+# Private to each host, and QEMU's user may write there.
+my $TRACE = '/var/lib/libvirt/qemu';
 
 # Median reply time, in ms, of so many writes.
 sub latency {

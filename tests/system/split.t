@@ -19,7 +19,8 @@ use Lockstep::Test qw(requires with_failover note_step);
 
 requires('small');
 
-my $TRACE = '/var/log/lockstep/qemu.trace';    # private to each host
+# Private to each host, and QEMU's user may write there.
+my $TRACE = '/var/lib/libvirt/qemu/lockstep.trace';
 my %OTHER = (hosta => 'hostb', hostb => 'hosta');
 
 # QEMU writes down each packet and disk write that leaves, on either host.

@@ -5,8 +5,8 @@
 # Theory of operation.  The lab starts this in fresh mount, UTS, IPC and PID
 # namespaces, inside the host's network namespace.  It gives the host its own
 # /run, /etc/libvirt, /etc/lockstep, /var/{lib,log}/... as private binds, its
-# own name, /proc and /sys, and no KVM; then it starts what the lab asks for
-# and reaps.  When it dies, the kernel kills every process of the host at
+# own name, /proc and /sys, a way for QEMU's user to what the lab has built,
+# and no KVM; then it starts what the lab asks for and reaps.  When it dies, the kernel kills every process of the host at
 # once, however it was started; that is how the lab pulls a host's plug, and
 # why nothing is left behind when the lab itself is killed.
 #
@@ -20,7 +20,7 @@ use Errno qw(EINTR);
 use POSIX qw(:sys_wait_h);
 $| = 1;
 
-my ($name, $private) = @ARGV;
+my ($name, $private, $reach) = @ARGV;
 
 # /proc is still that of the outside here.
 open my $stat, '<', '/proc/self/stat' or die "proc: $!";
@@ -66,10 +66,30 @@ sub own_entries {
     return;
 }
 
+# Emulator and images lie below TREE, on real hosts in /usr/local and on a
+# mounted storage: whoever may not pass a folder above it (root's home, say)
+# may pass one of ours in its place.
+sub open_the_way {
+    my ($tree) = @_;
+    my $closed = '';
+    for my $part ($tree =~ m{[^/]+}g) {
+        $closed .= "/$part";
+        last if !((stat $closed)[2] & 1);
+    }
+    return if $closed eq $tree;
+    sh('mkdir', '-p', '/run/outside/tree');
+    sh('mount', '--rbind', $tree, '/run/outside/tree');
+    sh('mount', '-t', 'tmpfs', '-o', 'mode=755', 'lab', $closed);
+    sh('mkdir', '-p', $tree);
+    sh('mount', '--rbind', '/run/outside/tree', $tree);
+    return;
+}
+
 sh('mount', '--make-rprivate', '/');
 sh('hostname', $name);
 sh('mount', '-t', 'tmpfs', '-o', 'mode=755', 'lab', '/run');
 mkdir "/run/$_", 0755 for qw(libvirt lockstep lock);
+open_the_way($reach);
 # Links first: what follows hides nothing that a link still needs.
 own_entries('/etc', qw(libvirt lockstep hosts hostname passwd group));
 own_entries('/var/lib', qw(libvirt lockstep));

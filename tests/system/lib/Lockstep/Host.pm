@@ -18,10 +18,13 @@ use Socket qw(SOCK_DGRAM);
 use Lockstep::Net;
 use Lockstep::Run qw(now read_file spawn stop until_ok write_file);
 
+use constant QEMU_USER => 64055;    # Debian's libvirt-qemu
+
 my $INIT = Cwd::abs_path(dirname(__FILE__) . '/../host-init.pl');
 
 # Options: name, address, uuid, dir, logs, cache, prefix (where Lockstep is
-# installed, may be missing), hosts (text of /etc/hosts), arbiter (URI), say.
+# installed, may be missing), hosts (text of /etc/hosts), arbiter (URI), reach
+# (the folder below which QEMU must find its files), say.
 sub new {
     my ($class, %opt) = @_;
     my $self = bless {%opt}, $class;
@@ -34,8 +37,9 @@ sub _write_disk {
     my ($self) = @_;
     my $d = $self->{dir};
     make_path(map { "$d$_" } qw(/etc/libvirt/qemu /etc/lockstep/pki
-        /var/lib/libvirt /var/lib/lockstep /var/log/libvirt
-        /var/log/lockstep /var/cache));
+        /var/lib/libvirt /var/log/libvirt /var/cache));
+    # As docs/lockstepd.service has them; QEMU's user cannot look into them.
+    make_path("$d/var/lib/lockstep", "$d/var/log/lockstep", { mode => 0750 });
     make_path($self->{cache});
     symlink $self->{cache}, "$d/var/cache/libvirt";
     write_file("$d/etc/hosts", $self->{hosts});
@@ -46,12 +50,16 @@ host_uuid = "$self->{uuid}"
 auth_unix_rw = "none"
 unix_sock_rw_perms = "0700"
 END
+    # User, group and ownership are Debian's defaults.  An image's former owner
+    # is not remembered, as on NFS, which has no attributes to note it in.
+    # What else stands here is for want of systemd, or for being many on one
+    # machine (AppArmor's profiles are the kernel's).
     write_file("$d/etc/libvirt/qemu.conf", <<'END');
-security_driver = "none"
-user = "root"
-group = "root"
-dynamic_ownership = 0
+user = "libvirt-qemu"
+group = "libvirt-qemu"
+dynamic_ownership = 1
 remember_owner = 0
+security_driver = "none"
 cgroup_controllers = [ ]
 namespaces = [ ]
 stdio_handler = "file"
@@ -61,18 +69,21 @@ END
     return;
 }
 
-# libvirt does not start without the user and group that Debian gives its
-# QEMUs; on Debian 12 only libvirt-daemon-system makes them, which would start
-# a libvirtd on the machine itself.
+# QEMU's user as libvirt-daemon-system makes it, which need not be installed
+# (on Debian 12 it would start a libvirtd on the machine itself).
 sub _write_users {
     my ($self) = @_;
-    my %line = (passwd => "libvirt-qemu:x:64055:64055::/var/lib/libvirt:"
-            . "/usr/sbin/nologin\n", group => "libvirt-qemu:x:64055:\n");
-    for my $file (sort keys %line) {
-        my $text = read_file("/etc/$file") // die "/etc/$file: $!\n";
-        $text .= $line{$file} if $text !~ /^libvirt-qemu:/m;
-        write_file("$self->{dir}/etc/$file", $text);
-    }
+    my ($passwd, $group) = map { read_file("/etc/$_") // die "/etc/$_: $!\n" }
+        qw(passwd group);
+    $group .= "kvm:x:64056:\n" if $group !~ /^kvm:/m;
+    $group .= 'libvirt-qemu:x:' . QEMU_USER . ":libvirt-qemu\n"
+        if $group !~ /^libvirt-qemu:/m;
+    my ($kvm) = $group =~ /^kvm:[^:]*:(\d+):/m;
+    $passwd .= 'libvirt-qemu:x:' . QEMU_USER . ":$kvm:Libvirt Qemu:"
+        . "/var/lib/libvirt:/usr/sbin/nologin\n"
+        if $passwd !~ /^libvirt-qemu:/m;
+    write_file("$self->{dir}/etc/passwd", $passwd);
+    write_file("$self->{dir}/etc/group", $group);
     return;
 }
 
@@ -106,7 +117,7 @@ sub power_on {
         [$self->{net}->enter('setpriv', '--pdeathsig', 'KILL', 'unshare',
             '--mount', '--uts', '--ipc', '--pid', '--fork',
             '--kill-child=KILL', '--propagation', 'private',
-            $^X, $INIT, $self->{name}, $self->{dir})],
+            $^X, $INIT, $self->{name}, $self->{dir}, $self->{reach})],
         in => 'pipe', out => 'pipe', name => "host $self->{name}",
         log => "$self->{logs}/$self->{name}-init.log",
         env => { $self->_env });

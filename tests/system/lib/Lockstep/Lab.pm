@@ -73,6 +73,7 @@ sub _own_folder {
     forget_the_dead();
     my $all = _lock("$BUILD/lab/lock", LOCK_SH);
     my $dir = tempdir('run-XXXXXX', DIR => "$BUILD/lab");
+    chmod 0755, $dir or die "$dir: $!\n";
     return ($dir, _lock("$dir/lock", LOCK_EX));
 }
 
@@ -111,7 +112,7 @@ sub start {
         my $h = Lockstep::Host->new(
             name => $name, address => $ADDRESS{$name}, uuid => $UUID{$name},
             dir => "$self->{dir}/$name", logs => $self->{logs},
-            cache => "$BUILD/lab/cache/libvirt-$name",
+            cache => "$BUILD/lab/cache/libvirt-$name", reach => $BUILD,
             prefix => $self->{prefix}, hosts => $hosts_text,
             conf => $self->{conf}, arbiter => $self->{arbiter});
         $self->{hosts}{$name} = $h;
