@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A protected guest survives the death of its primary's host, of its QEMU
-# alone and of its agent alone, and each leads to the same result: a client's
-# connection goes on, and no write that it saw acknowledged is lost (I8, I9).
+# alone, of its agent alone, and of its QEMU while the backup is late, and each
+# leads to the same result: a client's connection goes on, and no write that it
+# saw acknowledged is lost (I8, I9).
 
 use strict;
 use warnings;
@@ -15,8 +16,10 @@ use Lockstep::Test qw(requires with_failover);
 
 requires('small');
 
-for my $fault (qw(host qemu agent)) {
-    with_failover("the primary's $fault dies", sub {
+my %NAME = (late => 'qemu dies and the backup is late');
+
+for my $fault (qw(host qemu agent late)) {
+    with_failover("the primary's " . ($NAME{$fault} // "$fault dies"), sub {
         my ($f) = @_;
         $f->start_lab;
         $f->start_guest;

@@ -57,6 +57,9 @@ struct LockstepDisk {
     BlockDriverState *bs;
     BlockBackend *child;
     BlockBackend *device;       /* not owned: it owns us */
+    BlockDriverState *attaching; /* the image, until @child has it */
+    bool writable;
+    int fd;                     /* file-posix's of a writable image, or -1 */
     char *id;
     char *path;                 /* qdev path: the same on both sides */
     uint32_t source;

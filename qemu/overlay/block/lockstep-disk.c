@@ -55,6 +55,13 @@
  * the I/O goes on, and requests that overlap it still keep their order, but
  * nobody waits for it.
  *
+ * Image files. file-posix opens a node that has no writer read-only, and again,
+ * by its path, when a writer comes: for a replica at go-live. The path may not
+ * lead there any more by then: libvirt on the dead primary's host has given the
+ * file back to root. So the image of a disk that the guest may write is open
+ * for writing from the device's realization on; who cannot open it does not
+ * start. A replica proves now and then that the descriptor still serves.
+ *
  * Image locks. QEMU started with -incoming opens images inactive: it takes no
  * lock and an attempt to write asserts, which proves that a replica does not
  * write. Going live activates the image, and then file-posix takes its locks.
@@ -564,6 +571,7 @@ static int GRAPH_UNLOCKED disk_open(BlockDriverState *bs, QDict *options,
     LockstepDisk *s = bs->opaque;
 
     s->bs = bs;
+    s->fd = -1;
     QTAILQ_INIT(&s->ops);
     QTAILQ_INIT(&s->requests);
     QTAILQ_INIT(&s->ended);

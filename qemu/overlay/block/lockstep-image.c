@@ -7,8 +7,10 @@
  */
 
 #include "qemu/osdep.h"
+#include "block/aio-wait.h"
 #include "block/blockjob.h"
 #include "block/lockstep-disk.h"
+#include "block/thread-pool.h"
 #include "lockstep-disk-internal.h"
 #include "lockstep/ring.h"
 #include "hw/qdev-core.h"
@@ -28,6 +30,9 @@
 
 /* How often the locks are tried that a go-live had to override. */
 #define DISK_LOCK_MS       1000
+
+/* Of an image, to prove that it can be reached. */
+#define DISK_PROOF_BYTES 4096
 
 static bool taking_over;
 static GSList *lockless;        /* images that were opened without their lock */
@@ -80,18 +85,44 @@ void lockstep_disk_closed(LockstepDisk *s)
 
 /* --- switches of the engine --- */
 
-/* The node that does the I/O. */
+/* The node that does the I/O; NULL before there is one. */
 static BlockDriverState *disk_bottom(LockstepDisk *s)
 {
-    BlockDriverState *bs = blk_bs(s->child);
+    BlockDriverState *bs = s->attaching ?: blk_bs(s->child);
     BdrvChild *child;
 
     GRAPH_RDLOCK_GUARD_MAINLOOP();
 
-    while ((child = bdrv_primary_child(bs))) {
+    while (bs && (child = bdrv_primary_child(bs))) {
         bs = child->bs;
     }
     return bs;
+}
+
+static LockstepDisk *disk_of_image(BlockDriverState *bs)
+{
+    LockstepDisk *s;
+
+    QTAILQ_FOREACH(s, &lockstep_disks, next) {
+        if (s->writable && disk_bottom(s) == bs) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+bool lockstep_disk_is_image(BlockDriverState *bs)
+{
+    return disk_of_image(bs) != NULL;
+}
+
+void lockstep_disk_uses(BlockDriverState *bs, int fd)
+{
+    LockstepDisk *s = disk_of_image(bs);
+
+    if (s) {
+        s->fd = fd;
+    }
 }
 
 static bool disk_error_is_reported(LockstepDisk *s, bool is_read)
@@ -181,9 +212,66 @@ static void disks_start_replay(void *opaque)
     }
 }
 
+typedef struct DiskProof {
+    int fd;
+    void *buf;
+    int ret;
+    bool done;
+} DiskProof;
+
 /*
- * Rule 5: the proof by a read that the disk can be reached. Reads are allowed
- * on an inactive image, and it was opened O_DIRECT.
+ * In a worker thread: may this process read and write the file, now? What is
+ * allocated already is allocated again: that needs all that a write needs, and
+ * leaves the image of a running primary as it is. A storage that does not know
+ * that (NFS before 4.2) is asked to open the file again, wherever it is now.
+ */
+static int disk_prove_work(void *opaque)
+{
+    DiskProof *p = opaque;
+    g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", p->fd);
+    int fd;
+
+    if (pread(p->fd, p->buf, DISK_PROOF_BYTES, 0) < 0) {
+        return -errno;
+    }
+    if (RETRY_ON_EINTR(fallocate(p->fd, FALLOC_FL_KEEP_SIZE, 0,
+                                 DISK_PROOF_BYTES)) == 0) {
+        return 0;
+    }
+    if (errno != EOPNOTSUPP && errno != ENOSYS) {
+        return -errno;
+    }
+    fd = open(self, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    close(fd);
+    return 0;
+}
+
+static void disk_proved(void *opaque, int ret)
+{
+    DiskProof *p = opaque;
+
+    p->ret = ret;
+    p->done = true;
+    aio_wait_kick();
+}
+
+static int disk_prove(LockstepDisk *s)
+{
+    QEMU_AUTO_VFREE uint8_t *buf = blk_blockalign(s->child, DISK_PROOF_BYTES);
+    DiskProof p = { .fd = s->fd, .buf = buf };
+
+    thread_pool_submit_aio(disk_prove_work, &p, disk_proved, &p);
+    AIO_WAIT_WHILE_UNLOCKED(NULL, !p.done);
+    return p.ret;
+}
+
+/*
+ * Rule 5: the proof that the disk can be reached. A guest's read alone shows
+ * little: qcow2 does not ask the storage for what was never written. Reads are
+ * allowed on an inactive image, and it was opened O_DIRECT.
  */
 static bool disks_probe(void *opaque, Error **errp)
 {
@@ -192,12 +280,18 @@ static bool disks_probe(void *opaque, Error **errp)
     int ret;
 
     QTAILQ_FOREACH(s, &lockstep_disks, next) {
-        QEMU_AUTO_VFREE uint8_t *buf = blk_blockalign(s->child, 4096);
+        QEMU_AUTO_VFREE uint8_t *buf = blk_blockalign(s->child,
+                                                      DISK_PROOF_BYTES);
 
-        bytes = MIN(4096, s->length);
+        bytes = MIN(DISK_PROOF_BYTES, s->length);
         ret = bytes ? blk_pread(s->child, 0, bytes, buf, 0) : 0;
         if (ret < 0) {
             error_setg_errno(errp, -ret, "disk %s cannot be read", s->id);
+            return false;
+        }
+        ret = s->writable ? disk_prove(s) : 0;
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "disk %s cannot be written", s->id);
             return false;
         }
         if (blk_getlength(s->child) != s->length) {
@@ -417,6 +511,7 @@ bool lockstep_disk_attach(DeviceState *dev, BlockConf *conf, Error **errp)
     LockstepDisk *s;
     uint64_t shared;
     int64_t length;
+    int ret;
 
     if (!lockstep_enabled()) {
         return true;
@@ -440,6 +535,7 @@ bool lockstep_disk_attach(DeviceState *dev, BlockConf *conf, Error **errp)
     }
     s = bs->opaque;
     s->device = blk;
+    s->writable = writable;
     s->length = length;
     bs->total_sectors = DIV_ROUND_UP(length, BDRV_SECTOR_SIZE);
     s->path = qdev_get_dev_path(dev);
@@ -462,7 +558,10 @@ bool lockstep_disk_attach(DeviceState *dev, BlockConf *conf, Error **errp)
         bdrv_unref(bs);
         return false;
     }
-    if (blk_insert_bs(s->child, image, errp) < 0) {
+    s->attaching = image;
+    ret = blk_insert_bs(s->child, image, errp);
+    s->attaching = NULL;
+    if (ret < 0) {
         blk_replace_bs(blk, image, NULL);
         bdrv_unref(image);
         bdrv_unref(bs);

@@ -18,6 +18,15 @@ bool lockstep_disk_reset(BlockBackend *blk)
     return false;
 }
 
+bool lockstep_disk_is_image(BlockDriverState *bs)
+{
+    return false;
+}
+
+void lockstep_disk_uses(BlockDriverState *bs, int fd)
+{
+}
+
 bool lockstep_disk_forgives_lock(BlockDriverState *bs, Error **errp)
 {
     return false;

@@ -24,6 +24,16 @@ bool lockstep_disk_attach(DeviceState *dev, BlockConf *conf, Error **errp);
 bool lockstep_disk_reset(BlockBackend *blk);
 
 /*
+ * For file-posix: is @bs the image of a disk that the guest may write? Then it
+ * is open for writing, in a replica too, see "Image files" in
+ * block/lockstep-disk.c.
+ */
+bool lockstep_disk_is_image(BlockDriverState *bs);
+
+/* For file-posix: from now on @fd is the descriptor of @bs. */
+void lockstep_disk_uses(BlockDriverState *bs, int fd);
+
+/*
  * For file-posix: a lock of the image was refused with *@errp. True (and the
  * error is turned into a warning) while this QEMU goes live, see "Image locks"
  * in block/lockstep-disk.c.

@@ -13,7 +13,7 @@ use Lockstep::Run qw(now read_file until_ok write_file);
 
 use constant ACKS => 200;    # before and after the fault, at least
 
-# Options: guest (debian, small), fault (host, qemu, agent), say (code), lab
+# Options: guest (debian, small), fault (a key of %FAULT), say (code), lab
 # (options of Lockstep::Lab), xml (changes to the domain's definition).
 sub new {
     my ($class, %opt) = @_;
@@ -165,34 +165,49 @@ sub write_some {
     return;
 }
 
+# The only one of its kind on a host.
+sub _kill_one {
+    my ($host, $program) = @_;
+    $host->kill_processes(qr/^\Q$program\E$/) == 1
+        or die "$host->{name}: not one $program to kill\n";
+    return;
+}
+
+# How hosta's guest loses its primary; each may return the time when it did.
+my %FAULT = (
+    host => ['hosta is dead: link down, SIGKILL to all its processes',
+        sub { $_[0]{lab}->kill_host('hosta') }],
+    qemu => ['hosta: SIGKILL to QEMU',
+        sub { _kill_one($_[0]{lab}->host('hosta'), 'qemu-system-x86_64'); 0 }],
+    agent => ['hosta: SIGKILL to its agent',
+        sub { _kill_one($_[0]{lab}->host('hosta'), 'lockstep-agent'); 0 }],
+    late => ['hosta: SIGKILL to QEMU, the replica standing until hosta\'s'
+            . ' libvirt has cleared up',
+        \&_kill_before_a_late_replica],
+);
+
+# libvirt has taken back what it lent to a QEMU that died before the replica
+# comes to go live.
+sub _kill_before_a_late_replica {
+    my ($self) = @_;
+    my ($a, $b) = map { $self->{lab}->host($_) } qw(hosta hostb);
+    my @stopped = $b->pause(qr/^qemu-system-x86_64$/);
+    _kill_one($a, 'qemu-system-x86_64');
+    $self->wait_listed('hosta', 'shut off');
+    $b->resume(@stopped);
+    return 0;
+}
+
 sub inject {
     my ($self) = @_;
     my ($lab, $c) = ($self->{lab}, $self->{client});
-    my $a = $lab->host('hosta');
-    my %how = (
-        host => sub { $lab->kill_host('hosta') },
-        qemu => sub {
-            $a->kill_processes(qr/^qemu-system-x86_64$/) == 1
-                or die "hosta: not one QEMU to kill\n";
-        },
-        agent => sub {
-            $a->kill_processes(qr/^lockstep-agent$/) == 1
-                or die "hosta: not one agent to kill\n";
-        },
-    );
-    my @pids = map { $_->{pid} } $a->processes;
+    my ($what, $how) = @{ $FAULT{ $self->{fault} } };
     $c->pump(0);
     $self->{before} = $c->acked;
     my $at = now();
-    my $t = $how{ $self->{fault} }->();
-    $at = $t if $self->{fault} eq 'host';
+    $at = $how->($self) || $at;
     $self->{fault_time} = $at;
-    $self->say({
-        host => 'hosta is dead: link down, SIGKILL to its '
-            . scalar(@pids) . ' processes',
-        qemu => 'hosta: SIGKILL to QEMU',
-        agent => 'hosta: SIGKILL to its agent',
-    }->{ $self->{fault} });
+    $self->say($what);
     $c->until(sub { $c->acked_after($at + 0.02) >= ACKS }, 300,
         ACKS . ' acknowledged writes after the fault');
     $self->{marks} = $self->pair('hostb')->{timeline} // [];
