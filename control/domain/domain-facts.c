@@ -154,6 +154,66 @@ static void drop_incoming(xmlDoc *doc)
     }
 }
 
+static xmlNode *dac_label(const xmlNode *disk)
+{
+    xmlNode *n = dom_child(dom_child(disk, "source"), "seclabel");
+
+    while (n && !dom_attr_is(n, "model", "dac")) {
+        n = dom_next(n);
+    }
+    return n;
+}
+
+static xmlNode *first_disk(xmlDoc *doc)
+{
+    return dom_child(dom_path(xmlDocGetRootElement(doc), "devices"), "disk");
+}
+
+/* The image of a replica's disk is its primary's: libvirt there must not give
+ * it to another user, neither when the replica starts nor when it ends. */
+static void lend_disks(xmlDoc *doc)
+{
+    xmlNode *own = dom_metadata(doc, DOM_NS_PREPARED, "prepared", true);
+
+    for (xmlNode *n = first_disk(doc); n; n = dom_next(n)) {
+        xmlNode *source = dom_child(n, "source"), *new;
+
+        if (!source || dom_child(n, "readonly") || dac_label(n)) {
+            continue;
+        }
+        new = xmlNewChild(source, NULL, BAD_CAST "seclabel", NULL);
+        xmlSetProp(new, BAD_CAST "model", BAD_CAST "dac");
+        xmlSetProp(new, BAD_CAST "relabel", BAD_CAST "no");
+        new = xmlNewChild(own, own->ns, BAD_CAST "lent", NULL);
+        xmlSetProp(new, BAD_CAST "dev",
+                   BAD_CAST dom_attr(dom_child(n, "target"), "dev"));
+    }
+}
+
+static void own_disk(xmlDoc *doc, const char *dev)
+{
+    xmlNode *n = first_disk(doc), *label;
+
+    while (n && !dom_attr_is(dom_child(n, "target"), "dev", dev)) {
+        n = dom_next(n);
+    }
+    label = n ? dac_label(n) : NULL;
+    if (label) {
+        dom_remove(label);
+    }
+}
+
+static void own_disks(xmlDoc *doc)
+{
+    xmlNode *own = dom_metadata(doc, DOM_NS_PREPARED, "prepared", false);
+    xmlNode *lent;
+
+    while (own && (lent = dom_child(own, "lent"))) {
+        own_disk(doc, dom_attr(lent, "dev"));
+        dom_remove(lent);
+    }
+}
+
 void dom_to_replica(xmlDoc *doc)
 {
     static const char *const arg[] = { "-incoming", "defer" };
@@ -164,11 +224,13 @@ void dom_to_replica(xmlDoc *doc)
         xmlSetProp(xmlNewChild(line, line->ns, BAD_CAST "arg", NULL),
                    BAD_CAST "value", BAD_CAST arg[i]);
     }
+    lend_disks(doc);
     xmlUnsetProp(xmlDocGetRootElement(doc), BAD_CAST "id");
 }
 
 void dom_to_definition(xmlDoc *doc)
 {
     drop_incoming(doc);
+    own_disks(doc);
     xmlUnsetProp(xmlDocGetRootElement(doc), BAD_CAST "id");
 }

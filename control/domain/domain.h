@@ -119,8 +119,9 @@ enum dom_prepared {
 enum dom_prepared dom_is_prepared(xmlDoc *doc, const struct dom_options *opt,
                                   struct dom_report *r);
 
-/* Turn the XML of a running primary into that of its replica (adds
- * -incoming defer), and a replica's into a definition (takes it out). */
+/* Turn the XML of a running primary into that of its replica (adds -incoming
+ * defer, and that libvirt leaves the owners of its images alone), and a
+ * replica's into a definition (takes both out). */
 void dom_to_replica(xmlDoc *doc);
 void dom_to_definition(xmlDoc *doc);
 

@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/host/id.h"
@@ -454,12 +455,43 @@ static int begin_pair(struct work *w, struct ft_err *err)
                                      : autostart_take(w->ctl, w->vm, err);
 }
 
+/* libvirt gives the images of a domain that has ended to root, and on the host
+ * that we come from it may have been slower than the failover. The replica's
+ * leaves their owners alone: make it again the user of our QEMU, who is the one
+ * that made the vmlink's socket. Where root may not (NFS with root_squash) its
+ * libvirt could not either. */
+static void lend_images(const struct work *w)
+{
+    const struct dom_facts *f = &w->facts;
+    char path[FT_PATH_TEXT];
+    struct stat qemu, image;
+
+    snprintf(path, sizeof(path), "%s/vm/%s/vmlink.sock",
+             w->ctl->options.paths_run, f->uuid);
+    if (lstat(path, &qemu) < 0 || qemu.st_uid == 0) {
+        return;
+    }
+    for (size_t i = 0; i < f->files; i++) {
+        const struct dom_file *file = &f->file[i];
+
+        if (!file->disk || stat(file->path, &image) < 0 ||
+            image.st_uid != 0 || image.st_gid != 0) {
+            continue;
+        }
+        if (chown(file->path, qemu.st_uid, qemu.st_gid) < 0) {
+            ft_warning("domain %s: %s: %s: its owner stays root: %s", f->name,
+                       file->role, file->path, strerror(errno));
+        }
+    }
+}
+
 static int start_replica(struct work *w, struct ft_err *err)
 {
     struct vm_info i;
     json_t *reply;
 
     vm_get(w->vm, &i);
+    lend_images(w);
     if (control_call(w->peer,
                      json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:s,s:b}", "do",
                                "start", "uuid", w->facts.uuid, "name",

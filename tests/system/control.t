@@ -71,6 +71,8 @@ sub again_alone {
     $f->wait_pair('hosta', 120, 'alone', $f->pair('hosta')->{generation});
     gone_from($f, 'hostb', $when);
     is(listed($f, 'hosta'), 'running', "$when: it runs on hosta");
+    is((stat "$f->{lab}{shared}/small.img")[4], Lockstep::Host::QEMU_USER,
+        "$when: and its QEMU's user owns its image");
     serves($f, $when);
     return;
 }

@@ -362,6 +362,41 @@ static void refuses_each_by_name(void)
     dom_free(doc);
 }
 
+/* Disks whose owner libvirt shall leave alone. */
+static int unlabelled(xmlDoc *doc)
+{
+    xmlNode *devices = dom_child(xmlDocGetRootElement(doc), "devices");
+    int count = 0;
+
+    for (xmlNode *n = dom_child(devices, "disk"); n; n = dom_next(n)) {
+        xmlNode *label = dom_path(n, "source/seclabel");
+
+        count += dom_attr_is(label, "model", "dac") &&
+                 dom_attr_is(label, "relabel", "no");
+    }
+    return count;
+}
+
+static void a_label_of_the_users_stays(void)
+{
+    xmlDoc *doc = load("plain.xml");
+    xmlNode *devices = dom_child(xmlDocGetRootElement(doc), "devices");
+    xmlNode *disk = dom_child(devices, "disk");
+    xmlNode *label = xmlNewChild(dom_child(disk, "source"), NULL,
+                                 BAD_CAST "seclabel", NULL);
+    struct dom_report r = { 0 };
+
+    xmlSetProp(label, BAD_CAST "model", BAD_CAST "dac");
+    xmlSetProp(label, BAD_CAST "relabel", BAD_CAST "no");
+    dom_prepare(doc, &plain_options, &r);
+    dom_to_replica(doc);
+    g_assert_cmpint(unlabelled(doc), ==, 1);
+    dom_to_definition(doc);
+    g_assert_cmpint(unlabelled(doc), ==, 1);
+    dom_report_clear(&r);
+    dom_free(doc);
+}
+
 static void facts_and_replica(void)
 {
     xmlDoc *doc = load("plain.xml");
@@ -391,6 +426,7 @@ static void facts_and_replica(void)
                  dom_attr_is(n, "value", "defer");
     }
     g_assert_cmpint(count, ==, 2);
+    g_assert_cmpint(unlabelled(doc), ==, 1);
     dom_to_definition(doc);
     after = canonical_doc(doc);
     g_assert_cmpstr(before, ==, after);
@@ -451,6 +487,7 @@ int main(int argc, char **argv)
                     a_running_unprepared_domain_is_told);
     g_test_add_func("/domain/refusals", refuses_each_by_name);
     g_test_add_func("/domain/replica", facts_and_replica);
+    g_test_add_func("/domain/label", a_label_of_the_users_stays);
     g_test_add_func("/domain/settings", settings_live_in_metadata);
     g_test_add_func("/domain/bad-xml", bad_xml_is_an_error);
     return g_test_run();
