@@ -40,7 +40,7 @@
 #define IDLE_MS 50
 /* A digest of the state every so many ticks. */
 #define STATE_TICKS 4
-/* Stop adding queued events to a batch beyond this. */
+/* Stop adding queued events to a batch beyond this, and end the vCPU's slice. */
 #define BATCH_SOFT_MAX (2u << 20)
 /* What the main loop may write while the vCPU waits for room. */
 #define ROOM_RESERVE (1u << 20)
@@ -234,6 +234,10 @@ void lockstep_log_put(const void *buf, size_t size)
         batch_reserve(batch.used + size);
         memcpy(batch.buf + batch.used, buf, size);
         batch.used += size;
+        if (batch.used > BATCH_SOFT_MAX && current_cpu) {
+            /* A loop of RDRAND writes 20 MB/s in one lock hold. */
+            cpu_exit(current_cpu);
+        }
     }
 }
 
