@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "world.h"
@@ -23,7 +24,9 @@
 #define CHUNK (1u << 16)
 
 static struct world **chunks; /* the worlds, in the order of their finding */
-static uint32_t *table;       /* number + 1 by hash */
+/* By hash: 0, or the hash's low half above the world's number + 1. The half
+ * tells nearly every other world without a look at it. */
+static uint64_t *table;
 static uint32_t *parent;
 static uint32_t count, limit = 16u << 20;
 static uint32_t *edges; /* what follows each, one after the other */
@@ -40,6 +43,18 @@ static void *must(void *p)
         exit(2);
     }
     return p;
+}
+
+/* Memory that is read all over: in large pages, where there are any. */
+static void *large(size_t n)
+{
+    size_t page = 2u << 20;
+    void *p;
+
+    n = (n + page - 1) / page * page;
+    p = must(aligned_alloc(page, n));
+    madvise(p, n, MADV_HUGEPAGE);
+    return memset(p, 0, n);
 }
 
 static struct world *world_at(uint32_t i)
@@ -65,11 +80,15 @@ static uint64_t hash_of(const struct world *w)
 
 static uint32_t find_or_add(const struct world *w)
 {
-    uint64_t at = hash_of(w) >> (64 - TABLE_BITS);
+    uint64_t hash = hash_of(w), at = hash >> (64 - TABLE_BITS);
+    uint64_t half = hash << 32;
 
     while (table[at] != 0) {
-        if (memcmp(world_at(table[at] - 1), w, sizeof(*w)) == 0) {
-            return table[at] - 1;
+        uint32_t found = (uint32_t)table[at] - 1;
+
+        if ((table[at] ^ half) >> 32 == 0 &&
+            memcmp(world_at(found), w, sizeof(*w)) == 0) {
+            return found;
         }
         at = (at + 1) & ((1u << TABLE_BITS) - 1);
     }
@@ -78,11 +97,11 @@ static uint32_t find_or_add(const struct world *w)
         exit(2);
     }
     if (count % CHUNK == 0) {
-        chunks[count / CHUNK] = must(malloc(CHUNK * sizeof(*w)));
+        chunks[count / CHUNK] = large(CHUNK * sizeof(*w));
     }
     *world_at(count) = *w;
     parent[count] = current;
-    table[at] = ++count;
+    table[at] = half | ++count;
     return count - 1;
 }
 
@@ -178,7 +197,7 @@ static void set_up(void)
     struct world w;
 
     chunks = must(calloc(limit / CHUNK + 1, sizeof(*chunks)));
-    table = must(calloc((size_t)1 << TABLE_BITS, sizeof(*table)));
+    table = large(sizeof(*table) << TABLE_BITS);
     parent = must(malloc(limit * sizeof(*parent)));
     first_edge = must(malloc((limit + 1) * sizeof(*first_edge)));
     edge_room = 1 << 20;
