@@ -181,8 +181,10 @@ static void on_space(struct ft_watch *w, int events, void *arg)
 {
     struct bak_driver *d = arg;
 
-    (void)w, (void)events;
-    ft_vmring_hush(&d->ring, FT_VMRING_SPACE);
+    (void)events;
+    if (!ft_vmring_hush(&d->ring, FT_VMRING_SPACE)) {
+        ft_watch_stop(w);
+    }
     refill(d);
 }
 

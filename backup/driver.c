@@ -54,11 +54,12 @@ static void load(struct bak_driver *d)
     ft_session_clone_path(&d->session, path);
     lc_set_str(&m.u.vl_incoming.path, path);
     if (bak_log_open(d, &err) < 0 ||
-        command_qemu(d, &m, d->ring.fd, FT_VMRING_FDS, &err) < 0) {
+        command_qemu(d, &m, d->ring.qemu, FT_VMRING_FDS, &err) < 0) {
         ft_host_detail(&d->host, "%s", err.text);
         ft_error("%s: %s", d->c.object, err.text);
         bak_raise_kind(d, BAK_EV_LOAD_FAILED);
     }
+    ft_vmring_sent(&d->ring);
 }
 
 static void bak_send_ack(struct bak_driver *d, const struct bak_effect *e)

@@ -20,9 +20,9 @@
  * Bytes wrap at the end of the data area.
  *
  * Wake-ups: a side that is going to sleep sets its `waits` word, looks again,
- * then waits for its eventfd; the other side writes the eventfd only when it
- * has exchanged the word to 0. Eventfds: `data` (to the consumer), `space`
- * (to the producer), `gate` (to QEMU: acked, lease_until or gate changed).
+ * then waits for its bell; the other side rings it only when it has exchanged
+ * the word to 0. Bells (role/vmring.h): `data` (to the consumer), `space` (to
+ * the producer), `gate` (to QEMU: acked, lease_until or gate changed).
  *
  * The gate: what QEMU reads immediately before an output leaves. FREE: no
  * rule (alone, or not yet protected). SHUT: nothing leaves. RULE: an output
@@ -80,7 +80,7 @@ const char *ft_ring_attach(struct ft_ring *r, void *map, uint64_t map_bytes);
 uint64_t ft_batch_size(uint32_t payload);
 bool ft_ring_has_space(const struct ft_ring *r, uint64_t bytes);
 /* Publish one batch; the caller has checked space. Returns true when the
- * consumer sleeps and wants its eventfd written. */
+ * consumer sleeps and wants its bell rung. */
 bool ft_ring_put(struct ft_ring *r, uint64_t position, const void *payload,
                  uint32_t length);
 /* Publish bytes that already are whole, framed batches (from the channel),
@@ -92,7 +92,7 @@ bool ft_ring_put_framed(struct ft_ring *r, uint64_t last, const void *bytes,
 uint64_t ft_ring_ready(const struct ft_ring *r);
 /* Copy n bytes from `at` bytes behind tail, n + at <= ready. */
 void ft_ring_copy(const struct ft_ring *r, uint64_t at, void *to, uint64_t n);
-/* Give back n bytes. Returns true when the producer waits for its eventfd. */
+/* Give back n bytes. Returns true when the producer waits for its bell. */
 bool ft_ring_take(struct ft_ring *r, uint64_t n);
 
 struct ft_batch {

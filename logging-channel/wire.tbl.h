@@ -145,7 +145,7 @@
 
 /* path: a UNIX socket on which the agent listens; QEMU connects to it and
  * writes its migration stream. Descriptors: memfd of the ring, then the
- * eventfds data, space, gate. */
+ * bells data, space, gate. */
 #define LC_FIELDS_vl_clone(F) F(u32, downtime_ms) F(str, path)
 /* path: where QEMU shall listen for the stream. Same descriptors. */
 #define LC_FIELDS_vl_incoming(F) F(str, path)

@@ -34,10 +34,12 @@ struct pri_driver {
     int listener;
     struct ft_watch listener_watch;
     uint64_t clone_sent, clone_remaining;
+    ft_ns progress_told;
 
     /* driver-log.c */
     struct ft_vmring ring;
     struct ft_watch data_watch;
+    struct ft_timer look_again;
     bool reading;
     uint64_t scanned;    /* bytes behind tail */
     uint64_t seen, sent; /* positions */

@@ -90,42 +90,58 @@ static bool scan(struct pri_driver *d)
     return r == 0;
 }
 
+/* One look at what QEMU has committed. What it adds meanwhile has the next turn
+ * of the loop: it may add without end. */
+static void pri_look(struct pri_driver *d)
+{
+    struct ft_err err;
+    uint64_t before = d->seen;
+
+    if (!scan(d)) {
+        /* Nothing that this QEMU logged can be relied on any more. */
+        ft_error("%s: QEMU's log is malformed after position %" PRIu64
+                 "; killing QEMU",
+                 d->c.object, d->seen);
+        pri_log_stop(d);
+        ft_vmlink_kill(d->c.vmlink, &err);
+        return;
+    }
+    if (d->seen > before) {
+        pri_raise(d, (struct pri_event){ .kind = PRI_EV_LOG,
+                                         .position = d->seen });
+    }
+    if (!d->reading) {
+        return;
+    }
+    ft_ring_announce_wait(&d->ring.ring.page->consumer_waits);
+    if (ft_ring_peek(&d->ring.ring, d->scanned, 0, &(struct ft_batch){ 0 }) !=
+        0) {
+        ft_timer_after(&d->look_again, 0);
+    }
+}
+
+static void on_look_again(struct ft_timer *t, void *arg)
+{
+    (void)t;
+    pri_look(arg);
+}
+
 static void on_data(struct ft_watch *w, int events, void *arg)
 {
     struct pri_driver *d = arg;
-    struct ft_err err;
-    uint64_t before;
 
-    (void)w, (void)events;
-    ft_vmring_hush(&d->ring, FT_VMRING_DATA);
-    do {
-        before = d->seen;
-        if (!scan(d)) {
-            /* Nothing that this QEMU logged can be relied on any more. */
-            ft_error("%s: QEMU's log is malformed after position %" PRIu64
-                     "; killing QEMU",
-                     d->c.object, d->seen);
-            pri_log_stop(d);
-            ft_vmlink_kill(d->c.vmlink, &err);
-            return;
-        }
-        if (d->seen > before) {
-            pri_raise(d, (struct pri_event){ .kind = PRI_EV_LOG,
-                                             .position = d->seen });
-        }
-        if (!d->reading) {
-            return;
-        }
-        ft_ring_announce_wait(&d->ring.ring.page->consumer_waits);
-    } while (ft_ring_peek(&d->ring.ring, d->scanned, 0,
-                          &(struct ft_batch){ 0 }) != 0);
+    (void)events;
+    if (!ft_vmring_hush(&d->ring, FT_VMRING_DATA)) {
+        ft_watch_stop(w);
+    }
+    pri_look(d);
 }
 
 /* QEMU has said its last word: what it committed before is still sent. */
 void pri_log_drain(struct pri_driver *d)
 {
     if (d->reading) {
-        on_data(&d->data_watch, EV_READ, d);
+        pri_look(d);
     }
 }
 
@@ -142,6 +158,7 @@ int pri_log_open(struct pri_driver *d, struct ft_err *err)
     ft_watch_init(&d->data_watch, d->c.loop, d->ring.fd[FT_VMRING_DATA],
                   on_data, d);
     ft_watch_set(&d->data_watch, EV_READ);
+    ft_timer_init(&d->look_again, d->c.loop, on_look_again, d);
     ft_ring_announce_wait(&d->ring.ring.page->consumer_waits);
     return 0;
 }
@@ -151,6 +168,7 @@ void pri_log_stop(struct pri_driver *d)
     if (d->reading) {
         d->reading = false;
         ft_watch_stop(&d->data_watch);
+        ft_timer_stop(&d->look_again);
     }
 }
 

@@ -286,6 +286,7 @@ static int begin_clone(struct pri_driver *d, struct ft_err *err)
 {
     struct lc_msg m = { .type = LC_VL_CLONE };
     char path[FT_CLONE_PATH];
+    int r;
 
     ft_session_clone_path(&d->session, path);
     if (strlen(path) > 255) {
@@ -305,9 +306,10 @@ static int begin_clone(struct pri_driver *d, struct ft_err *err)
     give_to_qemu(d, path);
     m.u.vl_clone.downtime_ms = d->downtime_ms;
     lc_set_str(&m.u.vl_clone.path, path);
-    return ft_vmlink_send(d->c.vmlink, &d->session.pair,
-                          d->session.generation, &m, d->ring.fd,
-                          FT_VMRING_FDS, err);
+    r = ft_vmlink_send(d->c.vmlink, &d->session.pair, d->session.generation,
+                       &m, d->ring.qemu, FT_VMRING_FDS, err);
+    ft_vmring_sent(&d->ring);
+    return r;
 }
 
 void pri_peer_clone(struct pri_driver *d)

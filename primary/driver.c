@@ -16,6 +16,8 @@
 
 #include "common/host/log.h"
 
+#define PROGRESS (100 * FT_NS_PER_MS)
+
 /* ---- the arbiter -------------------------------------------------------- */
 
 static void pri_on_decided(struct tas_driver *f, enum tas_op op,
@@ -421,6 +423,20 @@ static void pri_on_failed(struct pri_driver *d, const struct lc_vl_failed *f)
     }
 }
 
+/* Told as often as an honest QEMU says it (about every 200 ms). */
+static void pri_on_progress(struct pri_driver *d,
+                            const struct lc_vl_progress *p)
+{
+    ft_ns now = ft_boottime();
+
+    d->clone_sent = p->sent;
+    d->clone_remaining = p->remaining;
+    if (now - d->progress_told >= PROGRESS) {
+        d->progress_told = now;
+        d->c.changed(d->c.arg);
+    }
+}
+
 void pri_driver_message(struct pri_driver *d, const struct lc_msg *msg)
 {
     switch (msg->type) {
@@ -444,9 +460,7 @@ void pri_driver_message(struct pri_driver *d, const struct lc_msg *msg)
                                       .position = msg->u.vl_ended.position });
         break;
     case LC_VL_PROGRESS:
-        d->clone_sent = msg->u.vl_progress.sent;
-        d->clone_remaining = msg->u.vl_progress.remaining;
-        d->c.changed(d->c.arg);
+        pri_on_progress(d, &msg->u.vl_progress);
         break;
     default:
         ft_warning("%s: unexpected from QEMU: %s", d->c.object,

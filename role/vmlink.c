@@ -24,6 +24,13 @@
 
 /* Every message of the vmlink fits, two texts of 255 bytes included. */
 #define PACKET_MAX 1024u
+/* More than its socket holds: what is read beyond that was sent meanwhile. */
+#define DRAIN_MAX 1024u
+/* In one turn of the loop: a QEMU that never stops talking does not keep the
+ * agent from its other work. */
+#define TURN_MAX 64u
+/* An honest QEMU says some ten. Each may cost a line of the log. */
+#define SECOND_MAX 1000u
 
 struct ft_vmlink {
     struct ev_loop *loop;
@@ -35,6 +42,8 @@ struct ft_vmlink {
     gid_t gid;
     bool gone;
     uint64_t sent, received; /* sequence numbers */
+    ft_ns second;            /* when it began */
+    unsigned said;           /* messages since then */
     struct ft_watch sock_watch, pid_watch;
     struct ft_timer close_later;
     char why[FT_ERR_TEXT];
@@ -72,12 +81,26 @@ static void vmlink_fail(struct ft_vmlink *v, const char *why)
 
 /* ---- receiving ---------------------------------------------------------- */
 
+static bool talks_too_much(struct ft_vmlink *v)
+{
+    ft_ns now = ft_monotonic();
+
+    if (now - v->second >= FT_NS_PER_S) {
+        v->second = now;
+        v->said = 0;
+    }
+    return ++v->said > SECOND_MAX;
+}
+
 static const char *check_frame(struct ft_vmlink *v, const uint8_t *p,
                                size_t n, struct lc_frame *frame,
                                struct lc_msg *msg)
 {
     const char *wrong;
 
+    if (talks_too_much(v)) {
+        return "QEMU sends messages without end";
+    }
     if (n < LC_HEADER_SIZE) {
         return "QEMU sent a packet shorter than its header";
     }
@@ -135,10 +158,10 @@ static bool vmlink_receive(struct ft_vmlink *v)
     return true;
 }
 
-bool ft_vmlink_drain(struct ft_vmlink *v)
+static bool receive_some(struct ft_vmlink *v, unsigned most)
 {
     v->draining = true;
-    while (!v->dead && v->sock >= 0 && vmlink_receive(v)) {
+    while (most-- > 0 && !v->dead && v->sock >= 0 && vmlink_receive(v)) {
     }
     v->draining = false;
     if (v->dead) {
@@ -148,10 +171,15 @@ bool ft_vmlink_drain(struct ft_vmlink *v)
     return true;
 }
 
+bool ft_vmlink_drain(struct ft_vmlink *v)
+{
+    return receive_some(v, DRAIN_MAX);
+}
+
 static void on_sock(struct ft_watch *w, int events, void *arg)
 {
     (void)w, (void)events;
-    ft_vmlink_drain(arg);
+    receive_some(arg, TURN_MAX);
 }
 
 static void on_pidfd(struct ft_watch *w, int events, void *arg)

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vmring.h - one session's shared memory: ring, gate and their eventfds
+ * vmring.h - one session's shared memory: ring, gate and their bells
  *
  * The agent makes a fresh one for each generation and direction and hands the
  * descriptors to QEMU with VL_CLONE or VL_INCOMING. The memfd is sealed, so
  * that neither side can shrink it under the other.
+ *
+ * A bell is a pair of sockets, an end for each side, and any bytes in it mean
+ * "look". QEMU may have been taken over by its guest and do to its own end what
+ * it likes, but our end is ours: we never wait there.
  */
 #ifndef FT_ROLE_VMRING_H
 #define FT_ROLE_VMRING_H
@@ -23,7 +27,8 @@ enum {
 
 struct ft_vmring {
     struct ft_ring ring;
-    int fd[FT_VMRING_FDS];
+    int fd[FT_VMRING_FDS];   /* ours */
+    int qemu[FT_VMRING_FDS]; /* to be sent to QEMU, until they are */
     void *map;
     size_t map_bytes;
 };
@@ -45,8 +50,12 @@ void ft_vmring_set_acked(struct ft_vmring *v, uint64_t position,
 uint64_t ft_vmring_executed(const struct ft_vmring *v);
 uint64_t ft_vmring_committed(const struct ft_vmring *v);
 
-/* Write, or empty, one of the eventfds. */
+/* QEMU has got its ends, or will not. */
+void ft_vmring_sent(struct ft_vmring *v);
+
+/* Ring, or empty, one of the bells. False: the other side has closed it, and it
+ * is to be watched no more. */
 void ft_vmring_bell(struct ft_vmring *v, int which);
-void ft_vmring_hush(struct ft_vmring *v, int which);
+bool ft_vmring_hush(struct ft_vmring *v, int which);
 
 #endif

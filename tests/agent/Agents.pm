@@ -102,14 +102,15 @@ sub spawn {
 }
 
 # Options: cert_HOST, name_HOST; failover => lines of that section (twice the
-# defaults: a loaded machine must not begin a failover); qemu => more arguments
-# of the fake one.
+# defaults: a loaded machine must not begin a failover); qemu, qemu_HOST => more
+# arguments of the fake one.
 sub new {
     my ($class, %o) = @_;
     my $dir = tempdir("lockstep-agents-XXXXXX", TMPDIR => 1, CLEANUP => 1);
     my $self = bless { dir => $dir, output => "$dir/output",
         pair => sprintf("%032x", int(time * 1000)),
-        fake => $o{qemu} || [] }, $class;
+        fake => $o{qemu} || [],
+        map({ ("fake_$_" => $o{"qemu_$_"} || []) } "hosta", "hostb") }, $class;
     pki();
     run($helper, "format", "$dir/arbiter");
     for my $h ("hosta", "hostb") {
@@ -156,7 +157,8 @@ sub start_qemu {
     my ($self, $h, @incoming) = @_;
     my $host = $self->{$h};
     $host->{qemu} = spawn($host->{log}, $fake, "$host->{vm}/vmlink.sock",
-        $self->{output}, $h, @incoming, @{ $self->{fake} });
+        $self->{output}, $h, @incoming, @{ $self->{fake} },
+        @{ $self->{"fake_$h"} });
 }
 
 sub start_listener {

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::Bin;
 use IO::Socket::INET;
+use List::Util qw(max);
 use Test::More;
 use Time::HiRes qw(time sleep);
 use Agents qw(PATIENCE);
@@ -416,6 +417,41 @@ subtest "protected again, and a second failover" => sub {
     ok($b[-1]{counter} < $a[$n]{counter}, "nothing is forgotten");
     $t->stop;
 };
+
+# A QEMU whose guest has broken out does its worst: its agent still answers, and
+# still kills it when the other side has won.
+for my $attack ("bells", "flood", "log", "silence") {
+    subtest "a hostile QEMU: $attack" => sub {
+        my $t = Agents->new(qemu_hosta => ["hostile=$attack"]);
+        $t->start;
+        $t->protected("hosta", "hostb", 1);
+        kill "USR2", $t->{hosta}{qemu};
+        sleep 0.5;
+        my $worst = 0;
+        for (1 .. 10) {
+            my $began = time;
+            $t->status("hosta");
+            $worst = max($worst, time - $began);
+            sleep 0.05;
+        }
+        ok($worst < 1, sprintf "status within a second: %.3f s", $worst);
+        if ($attack ne "flood") { # which its agent does not wait for
+            $t->take(2);
+            kill "KILL", $t->{hostb}{agent}, $t->{hostb}{qemu};
+        }
+        $t->ended($t->{hosta}{qemu}, PATIENCE);
+        pass("it is killed");
+        cmp_ok(-s $t->{hosta}{log}, "<", 300_000, "its agent's log stays small");
+        if ($attack eq "flood") {
+            $t->wait_state("hostb", "live");
+            $t->stop;
+            return;
+        }
+        $t->wait_state("hosta", "fenced");
+        pass("and its agent says fenced");
+        $t->stop;
+    };
+}
 
 subtest "strangers do not fill the log" => sub {
     my $t = fresh();

@@ -3,6 +3,7 @@
  * fake-qemu.c - a stand-in for QEMU that speaks the vmlink
  *
  *     fake-qemu SOCKET OUTPUT NAME [incoming] [payload=BYTES]
+ *               [hostile=bells|flood|log|silence]
  *
  * Its "guest" is a counter. While it runs, each tick (5 ms) adds one and
  * makes one output: the line "ns NAME state position counter", appended to
@@ -12,7 +13,13 @@
  * swallowed, and a lost vmlink ends it. The clone's stream is the counter and
  * a megabyte of padding.
  *
- * SIGUSR1: the guest powers off. SIGUSR2: the disk cannot be reached (toggle).
+ * SIGUSR1: the guest powers off. SIGUSR2: the disk cannot be reached (toggle),
+ * or a hostile QEMU begins what its guest made it do:
+ *   bells    makes every bell blocking, fills each, empties none
+ *   flood    says VL_PROGRESS as fast as it is read
+ *   log      writes log without end, ringing for each batch
+ *   silence  closes its ends of the bells
+ * It never ends by itself, and ignores VL_FENCE.
  */
 #include "common/bytes.h"
 #include "role/vmring.h"
@@ -53,6 +60,7 @@ static size_t held_n;
 static uint8_t payload[FT_BATCH_MAX];
 static uint32_t payload_n = 64;
 static volatile sig_atomic_t power_off, no_disk;
+static const char *hostile;
 
 static void die(const char *fmt, ...)
     __attribute__((format(printf, 1, 2), noreturn));
@@ -85,7 +93,7 @@ static void put_output(uint64_t at, uint64_t value)
     fflush(output);
 }
 
-static void send_msg(const struct lc_msg *m)
+static bool send_msg(const struct lc_msg *m)
 {
     struct lc_frame f = { .pair = pair, .generation = generation };
     uint8_t buf[1024];
@@ -93,7 +101,9 @@ static void send_msg(const struct lc_msg *m)
 
     if (peer >= 0 && send(peer, buf, n, MSG_NOSIGNAL) < 0) {
         fprintf(stderr, "fake-qemu %s: send: %s\n", name, strerror(errno));
+        return false;
     }
+    return true;
 }
 
 static void send_failed(uint16_t command, const char *why)
@@ -460,10 +470,57 @@ static void receive(void)
     obey(&f, &m, fds, n);
 }
 
+/* ---- what a guest that has broken out makes of it ----------------------- */
+
+static void fill_bells(void)
+{
+    /* an eventfd's largest count, or just bytes */
+    const uint64_t most = UINT64_MAX - 1;
+
+    for (int i = FT_VMRING_DATA; i < FT_VMRING_FDS; i++) {
+        fcntl(ring.fd[i], F_SETFL, O_RDWR | O_NONBLOCK);
+        while (write(ring.fd[i], &most, sizeof(most)) > 0) {
+        }
+        fcntl(ring.fd[i], F_SETFL, O_RDWR);
+    }
+}
+
+static void be_hostile(void)
+{
+    struct lc_msg m = { .type = LC_VL_PROGRESS };
+
+    if (strcmp(hostile, "bells") == 0) {
+        fill_bells();
+        for (;;) { /* what makes the agent ring: log to acknowledge */
+            record(++counter, false);
+            usleep(1000);
+        }
+    }
+    if (strcmp(hostile, "silence") == 0) {
+        for (int i = FT_VMRING_DATA; i < FT_VMRING_FDS; i++) {
+            close(ring.fd[i]);
+        }
+        for (;;) {
+            pause();
+        }
+    }
+    while (strcmp(hostile, "log") == 0) {
+        record(++counter, false);
+        ft_vmring_bell(&ring, FT_VMRING_DATA);
+    }
+    while (send_msg(&m)) {
+    }
+    for (;;) {
+        pause();
+    }
+}
+
 static void on_signal(int sig)
 {
     if (sig == SIGUSR1) {
         power_off = 1;
+    } else if (hostile != NULL) {
+        be_hostile();
     } else {
         no_disk = !no_disk;
     }
@@ -486,6 +543,8 @@ int main(int argc, char **argv)
             incoming = true;
         } else if (strncmp(argv[i], "payload=", 8) == 0) {
             payload_n = (uint32_t)atoi(argv[i] + 8);
+        } else if (strncmp(argv[i], "hostile=", 8) == 0) {
+            hostile = argv[i] + 8;
         }
     }
     if (payload_n < 16 || payload_n > sizeof(payload)) {

@@ -11,7 +11,7 @@
  *
  * Releasing must need neither the guest nor the vCPU thread, which holds the
  * replay lock for a whole slice. So a thread of its own waits for the gate's
- * eventfd and calls the holders of outputs with the BQL only.
+ * bell and calls the holders of outputs with the BQL only.
  *
  * paper, 2.2 and 3.5; rules 1 and 6
  */
@@ -71,10 +71,8 @@ static void *release_thread(void *opaque)
         event_notifier_test_and_clear(&gate.kick);
         WITH_QEMU_LOCK_GUARD(&gate.lock) {
             if (gate.fd >= 0 && gate.fd == fds[1].fd) {
-                uint64_t count;
-
-                while (read(gate.fd, &count, sizeof(count)) < 0 &&
-                       errno == EINTR) {
+                if (!lockstep_bell_hush(gate.fd)) {
+                    gate.fd = -1;   /* the agent is no more */
                 }
             }
         }

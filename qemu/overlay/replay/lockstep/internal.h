@@ -68,6 +68,9 @@ void lockstep_session_close(void);
 bool lockstep_session_is_open(void);
 struct ft_ring_page *lockstep_session_page(void);
 int lockstep_session_gate_fd(void);
+/* Empties a bell, whose descriptor does not block. False: the agent has closed
+ * it, and it is to be watched no more. */
+bool lockstep_bell_hush(int fd);
 /* Last committed (RECORD) or executed (REPLAY) batch. */
 uint64_t lockstep_position(void);
 

@@ -79,27 +79,38 @@ static void batch_reserve(size_t size)
     }
 }
 
+/* One that is full is ringing already; one that the agent has closed wakes
+ * nobody. */
 static void wake(int fd)
 {
     uint64_t one = 1;
 
-    if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN) {
-        warn_report_once("lockstep: eventfd: %s", strerror(errno));
+    if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN &&
+        errno != EPIPE && errno != ECONNRESET) {
+        warn_report_once("lockstep: a bell: %s", strerror(errno));
     }
 }
 
-static void drain_fd(int fd)
+bool lockstep_bell_hush(int fd)
 {
-    uint64_t count;
+    uint8_t rings[4096];
+    ssize_t n = read(fd, rings, sizeof(rings));
 
-    while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+/* Main loop: a bell rang. */
+static void hush_bell(int fd)
+{
+    if (!lockstep_bell_hush(fd)) {
+        qemu_set_fd_handler(fd, NULL, NULL, NULL);
     }
 }
 
 /* Main loop: the agent has put batches into the ring. */
 static void on_data(void *opaque)
 {
-    drain_fd(session.fd_data);
+    hush_bell(session.fd_data);
     if (lockstep.phase == LOCKSTEP_REPLAY_STARVED) {
         lockstep_log_fetch();
         lockstep_log_wake_next();
@@ -110,7 +121,7 @@ static void on_data(void *opaque)
 /* Main loop: the agent has made room in the ring. */
 static void on_space(void *opaque)
 {
-    drain_fd(session.fd_space);
+    hush_bell(session.fd_space);
     lockstep_kick_vcpu();
 }
 
