@@ -5,6 +5,9 @@
 # qemu/overlay/, which has QEMU's style, and *.tbl.h, tables set by hand.
 use strict;
 use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Report qw(done report slurp);
 
 chdir($ENV{top_srcdir} // '.') or die "top_srcdir: $!";
 
@@ -17,19 +20,6 @@ my $folders = join ' ', qw(common logging-channel shared-disk role primary
     backup agent control docs tests);
 my @files = grep { !/\.tbl\.h$/ }
     sort split /\n/, `find $folders -name '*.[ch]'`;
-
-sub slurp {
-    my ($path) = @_;
-    local $/;
-    open my $f, '<', $path or die "$path: $!";
-    return scalar <$f>;
-}
-
-sub report {    # report NUMBER, SENTENCE, WHAT IS WRONG...
-    my ($n, $sentence, @bad) = @_;
-    print "# $_\n" for @bad;
-    print @bad ? 'not ' : '', "ok $n - $sentence\n";
-}
 
 # A control statement whose line ends behind its condition, or with else, has
 # no brace. A loop without a body is a semicolon.
@@ -49,13 +39,13 @@ for my $file (@files) {
 my $debian_12 = slurp('/etc/os-release') =~ /^VERSION_CODENAME=bookworm$/m;
 my $formats = $agrees || $debian_12;
 
-print $formats ? "1..2\n" : "1..1\n";
-report(1, 'if, else, for and while have braces', @bare);
+report('if, else, for and while have braces', @bare);
 
 if ($formats) {
     my @bad = $agrees
         ? map { "clang-format -i $_" }
             grep { `clang-format '$_'` ne slurp($_) } @files
         : 'there is no clang-format of a version from 14 to 16';
-    report(2, 'clang-format changes no file', @bad);
+    report('clang-format changes no file', @bad);
 }
+done();

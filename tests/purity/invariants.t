@@ -5,24 +5,11 @@
 # says that it shows that invariant, and no other number is used.
 use strict;
 use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Report qw(done report slurp);
 
 chdir($ENV{top_srcdir} // '.') or die "top_srcdir: $!";
-
-my $n = 0;
-
-sub report {    # report SENTENCE, WHAT IS WRONG...
-    my ($sentence, @bad) = @_;
-    $n++;
-    print "# $_\n" for @bad;
-    print @bad ? 'not ' : '', "ok $n - $sentence\n";
-}
-
-sub slurp {
-    my ($path) = @_;
-    local $/;
-    open my $f, '<', $path or return;
-    return scalar <$f>;
-}
 
 # ---- the list ----------------------------------------------------------------
 
@@ -86,4 +73,4 @@ for my $file (sort split /\n/, `find $folders -type f`) {
 }
 report('no other number is used', @unknown);
 
-print "1..$n\n";
+done();

@@ -6,25 +6,12 @@
 # and each file that says so stands in the table.
 use strict;
 use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Report qw(done report slurp);
 
 my $root = $ENV{top_srcdir} // '.';
 chdir $root or die "$root: $!";
-
-my $n = 0;
-
-sub report {    # report SENTENCE, WHAT IS WRONG...
-    my ($sentence, @bad) = @_;
-    $n++;
-    print "# $_\n" for @bad;
-    print @bad ? 'not ' : '', "ok $n - $sentence\n";
-}
-
-sub slurp {
-    my ($path) = @_;
-    local $/;
-    open my $f, '<', $path or return;
-    return scalar <$f>;
-}
 
 # ---- the document ----------------------------------------------------------
 
@@ -165,4 +152,4 @@ for my $file (sort split /\n/, `find $folders -name '*.c'`) {
 }
 report('the table has what the head of each file says, and no more', @differ);
 
-print "1..$n\n";
+done();
