@@ -679,11 +679,6 @@ void bak_step(struct bak *b, const struct bak_event *ev,
     }
 }
 
-static ft_ns sooner(ft_ns a, ft_ns b)
-{
-    return a < b ? a : b;
-}
-
 ft_ns bak_deadline(const struct bak *b)
 {
     ft_ns at = FT_NEVER;
@@ -691,18 +686,18 @@ ft_ns bak_deadline(const struct bak *b)
     if (IN(b, LISTENING)) {
         at = bak_silence(b);
     }
-    at = sooner(at, bak_stall(b));
-    at = sooner(at, bak_proof_due(b));
+    at = ft_sooner(at, bak_stall(b));
+    at = ft_sooner(at, bak_proof_due(b));
     if (b->open) {
-        at = sooner(at, b->heartbeat);
+        at = ft_sooner(at, b->heartbeat);
     }
     if (b->state == BAK_ST_RELINQUISHING ||
         (IN(b, CONTENDING) && !b->waiting && b->until != 0)) {
-        at = sooner(at, b->until);
+        at = ft_sooner(at, b->until);
     }
     if (b->state == BAK_ST_SUSPECTING && b->disk_ok && !b->relinquished &&
         b->executed == b->received) {
-        at = sooner(at, b->promise);
+        at = ft_sooner(at, b->promise);
     }
     return at;
 }

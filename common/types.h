@@ -17,6 +17,11 @@ typedef int64_t ft_ns;
 #define FT_NS_PER_MS INT64_C(1000000)
 #define FT_NEVER INT64_MAX
 
+static inline ft_ns ft_sooner(ft_ns a, ft_ns b)
+{
+    return a < b ? a : b;
+}
+
 /*
  * The timeline of rule 6, with the defaults. The primary A has sent entries at
  * 0 and hangs just after; they were 5 ms on their way. A column is 25 ms.

@@ -713,10 +713,10 @@ ft_ns pri_deadline(const struct pri *p)
         at = p->heard + p->timing.detect;
     }
     if (pri_is_heard(p)) {
-        at = p->heartbeat < at ? p->heartbeat : at;
+        at = ft_sooner(at, p->heartbeat);
     }
     if (IN(p, PATIENT)) {
-        at = p->until < at ? p->until : at;
+        at = ft_sooner(at, p->until);
     }
     return at;
 }
