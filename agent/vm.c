@@ -176,6 +176,17 @@ static void swap_drivers(struct agent *a, bool claim)
     agent_changed(a);
 }
 
+/* The driver, and the vmlink below it. */
+static void free_drivers(struct agent *a)
+{
+    pri_driver_free(a->pri);
+    bak_driver_free(a->bak);
+    ft_vmlink_free(a->vmlink);
+    a->pri = NULL;
+    a->bak = NULL;
+    a->vmlink = NULL;
+}
+
 /* QEMU is gone and its driver has wound up, or its vmlink is made anew. */
 static void forget_qemu(struct agent *a)
 {
@@ -183,12 +194,7 @@ static void forget_qemu(struct agent *a)
     struct ft_pair_status s;
 
     agent_pair_status(a, &s);
-    pri_driver_free(a->pri);
-    bak_driver_free(a->bak);
-    ft_vmlink_free(a->vmlink);
-    a->pri = NULL;
-    a->bak = NULL;
-    a->vmlink = NULL;
+    free_drivers(a);
     a->greeted = a->gone = false;
     a->last = s;
     if (ended && ft_pair_is_alone(s.state)) {
@@ -316,12 +322,7 @@ void agent_vm_stop(struct agent *a)
     ft_timer_stop(&a->retry);
     ft_timer_stop(&a->tidy);
     ft_timer_stop(&a->mute);
-    pri_driver_free(a->pri);
-    bak_driver_free(a->bak);
-    ft_vmlink_free(a->vmlink);
-    a->pri = NULL;
-    a->bak = NULL;
-    a->vmlink = NULL;
+    free_drivers(a);
 }
 
 /* ---- commands ----------------------------------------------------------- */
